@@ -1,0 +1,14 @@
+"""Lite-DINO: DINO with the interleaved encoder."""
+
+from mmdet.models.detectors import DINO
+from mmdet.registry import MODELS
+
+from .lite_transformer import LiteTransformerMixin
+
+
+@MODELS.register_module()
+class LiteDINO(LiteTransformerMixin, DINO):
+    """mmdet's ``DINO`` with the encoder and attention of Lite DETR.
+
+    Takes any config of ``DINO``; see :class:`LiteTransformerMixin` for what it adds.
+    """

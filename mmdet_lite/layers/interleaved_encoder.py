@@ -1,0 +1,262 @@
+"""The interleaved multi-scale encoder (Lite DETR, sections 4.2 and 4.3)."""
+
+from functools import partial
+
+import torch
+from mmcv.cnn import build_norm_layer
+from mmcv.cnn.bricks.transformer import FFN
+from mmdet.models.layers.transformer import (
+    DeformableDetrTransformerEncoder,
+    DetrTransformerEncoderLayer,
+)
+from mmdet.registry import MODELS
+from mmdet.utils import ConfigType, OptConfigType
+from mmengine.model import ModuleList
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+
+def layer_sequence(num_high_updates: int, num_blocks: int) -> str:
+    """Spell ``(A+1)xB`` as its layers: ``layer_sequence(2, 3)`` is ``'HFHFHF'``.
+
+    An H layer updates the high-level tokens, an F layer all tokens. The F layer that
+    ends a block is also the last of its A updates of the high-level tokens.
+
+    Args:
+        num_high_updates: A, updates of the high-level tokens in a block.
+        num_blocks: B, number of blocks.
+
+    Raises:
+        ValueError: an argument is not a positive integer.
+    """
+    for name, number in (
+        ("num_high_updates", num_high_updates),
+        ("num_blocks", num_blocks),
+    ):
+        if not isinstance(number, int) or number < 1:
+            raise ValueError(f"{name} must be a positive integer, but got {number!r}")
+    return ("H" * (num_high_updates - 1) + "F") * num_blocks
+
+
+class HighLevelEncoderLayer(DetrTransformerEncoderLayer):
+    """H layer: updates the high-level tokens, which look at the tokens of all levels.
+
+    Arguments as mmdet's ``DetrTransformerEncoderLayer``; ``self_attn_cfg`` may name
+    a ``type``, by default ``KeyAwareDeformableAttention``.
+    """
+
+    def _init_layers(self) -> None:
+        """Build the attention from the registry, then the FFN and two norms."""
+        self.self_attn = build_deformable_attention(self.self_attn_cfg)
+        self.embed_dims = self.self_attn.embed_dims
+        self.ffn = FFN(**self.ffn_cfg)
+        self.norms = ModuleList(
+            build_norm_layer(self.norm_cfg, self.embed_dims)[1] for _ in range(2)
+        )
+
+    def forward(
+        self,
+        tokens: Tensor,
+        query_pos: Tensor,
+        reference_points: Tensor,
+        num_low_tokens: int,
+        **attention_kwargs,
+    ) -> Tensor:
+        """Update the high-level tokens; the low-level ones leave bit-identical.
+
+        Args:
+            tokens: (batch, num_tokens, embed_dims), low-level tokens first.
+            query_pos: (batch, num_tokens, embed_dims), position and level embedding,
+                added to the queries only.
+            reference_points: (batch, num_tokens, num_levels, 2).
+            num_low_tokens: how many of the tokens are low-level.
+            **attention_kwargs: ``key_padding_mask``, ``spatial_shapes`` and
+                ``level_start_index`` of all tokens.
+
+        Returns:
+            Tensor: (batch, num_tokens, embed_dims).
+        """
+        high = self.norms[0](
+            self.self_attn(
+                query=tokens[:, num_low_tokens:],
+                value=tokens,
+                query_pos=query_pos[:, num_low_tokens:],
+                reference_points=reference_points[:, num_low_tokens:],
+                **attention_kwargs,
+            )
+        )
+        high = self.norms[1](self.ffn(high))
+        return torch.cat([tokens[:, :num_low_tokens], high], dim=1)
+
+
+class FullEncoderLayer(HighLevelEncoderLayer):
+    """F layer: updates all tokens, the low-level ones through a small FFN.
+
+    Args:
+        low_ffn_channels (int, optional): hidden width of the low-level tokens' FFN.
+            Defaults to None, which means ``embed_dims``, as the paper has it.
+        **kwargs: as :class:`HighLevelEncoderLayer`.
+    """
+
+    def __init__(self, low_ffn_channels: int | None = None, **kwargs) -> None:
+        self.low_ffn_channels = low_ffn_channels
+        super().__init__(**kwargs)
+
+    def _init_layers(self) -> None:
+        """Add the low-level tokens' own FFN and norm."""
+        super()._init_layers()
+        channels = self.low_ffn_channels or self.embed_dims
+        self.low_ffn = FFN(**{**self.ffn_cfg, "feedforward_channels": channels})
+        self.low_norm = build_norm_layer(self.norm_cfg, self.embed_dims)[1]
+
+    def forward(
+        self,
+        tokens: Tensor,
+        query_pos: Tensor,
+        reference_points: Tensor,
+        num_low_tokens: int,
+        **attention_kwargs,
+    ) -> Tensor:
+        """Update all tokens; arguments and result as :class:`HighLevelEncoderLayer`."""
+        tokens = self.norms[0](
+            self.self_attn(
+                query=tokens,
+                value=tokens,
+                query_pos=query_pos,
+                reference_points=reference_points,
+                **attention_kwargs,
+            )
+        )
+        low, high = tokens[:, :num_low_tokens], tokens[:, num_low_tokens:]
+        low = self.low_norm(self.low_ffn(low))
+        high = self.norms[1](self.ffn(high))
+        return torch.cat([low, high], dim=1)
+
+
+@MODELS.register_module()
+class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
+    """Interleaved encoder ``HxLy-(A+1)xB`` of Lite DETR.
+
+    Takes the place of mmdet's ``DeformableDetrTransformerEncoder``, of which it accepts
+    every argument. By default it is H3L1-(2+1)x3 with key-aware attention.
+
+    Args:
+        layer_cfg (dict): config of every layer, as mmdet's. ``self_attn_cfg`` may name
+            a ``type``: ``KeyAwareDeformableAttention`` (default) or
+            ``MultiScaleDeformableAttention``.
+        num_layers (int, optional): checked against the number of layers that the two
+            arguments below give. Defaults to None, which means that number.
+        num_high_levels (int): x of ``HxLy``, the levels of low resolution that are
+            updated often; the y others are updated once a block. Defaults to 3.
+        num_high_updates (int): A, updates of the high levels in a block. Defaults to 2.
+        num_blocks (int): B, number of blocks. Defaults to 3.
+        low_ffn_channels (int, optional): hidden width of the low-level tokens' FFN.
+            Defaults to None, which means the embedding width.
+        num_cp (int): the first ``num_cp`` layers recompute their activations in the
+            backward pass instead of keeping them. Defaults to -1, none.
+        init_cfg (dict, optional): as mmengine's ``BaseModule``.
+
+    Raises:
+        ValueError: ``num_layers`` is not A·B, a count is not a positive integer, or
+            ``num_high_levels`` leaves no high or no low level.
+    """
+
+    def __init__(
+        self,
+        layer_cfg: ConfigType,
+        num_layers: int | None = None,
+        num_high_levels: int = 3,
+        num_high_updates: int = 2,
+        num_blocks: int = 3,
+        low_ffn_channels: int | None = None,
+        num_cp: int = -1,
+        init_cfg: OptConfigType = None,
+    ) -> None:
+        self.layer_kinds = layer_sequence(num_high_updates, num_blocks)
+        if num_layers is None:
+            num_layers = len(self.layer_kinds)
+        if num_layers != len(self.layer_kinds):
+            raise ValueError(
+                f"num_high_updates ({num_high_updates}) times num_blocks "
+                f"({num_blocks}) gives {len(self.layer_kinds)} encoder layers, but "
+                f"num_layers is {num_layers}"
+            )
+        self.num_high_levels = num_high_levels
+        self.low_ffn_channels = low_ffn_channels
+        super().__init__(
+            num_layers=num_layers, layer_cfg=layer_cfg, num_cp=num_cp, init_cfg=init_cfg
+        )
+
+    def _init_layers(self) -> None:
+        """Build the H and F layers in the order of ``layer_kinds``."""
+        layer_classes = {
+            "H": HighLevelEncoderLayer,
+            "F": partial(FullEncoderLayer, low_ffn_channels=self.low_ffn_channels),
+        }
+        self.layers = ModuleList(
+            layer_classes[kind](**self.layer_cfg) for kind in self.layer_kinds
+        )
+        attention = self.layers[0].self_attn
+        self.embed_dims = attention.embed_dims
+        if not 0 < self.num_high_levels < attention.num_levels:
+            raise ValueError(
+                f"num_high_levels must be between 1 and {attention.num_levels - 1} for "
+                f"{attention.num_levels} feature levels, so that there are high and "
+                f"low levels, but got {self.num_high_levels}"
+            )
+
+    def forward(
+        self,
+        query: Tensor,
+        query_pos: Tensor,
+        key_padding_mask: Tensor | None,
+        spatial_shapes: Tensor,
+        level_start_index: Tensor,
+        valid_ratios: Tensor,
+        **kwargs,
+    ) -> Tensor:
+        """Encode the tokens of all levels.
+
+        Args:
+            query: (batch, num_tokens, embed_dims), the levels one after the other from
+                high to low resolution.
+            query_pos: (batch, num_tokens, embed_dims), position and level embedding.
+            key_padding_mask: (batch, num_tokens), True where a token is padding, or
+                None.
+            spatial_shapes: (num_levels, 2), integer, (height, width).
+            level_start_index: (num_levels,), integer.
+            valid_ratios: (batch, num_levels, 2), (width, height) of the image as
+                a part of the padded map.
+            **kwargs: passed to the attention.
+
+        Returns:
+            Tensor: (batch, num_tokens, embed_dims).
+        """
+        tokens = query
+        reference_points = self.get_encoder_reference_points(
+            spatial_shapes, valid_ratios, device=query.device
+        )
+        num_low_tokens = int(level_start_index[-self.num_high_levels])
+        for index, layer in enumerate(self.layers):
+            run = layer
+            if index < self.num_cp and torch.is_grad_enabled():
+                run = partial(checkpoint, layer, use_reentrant=False)
+            tokens = run(
+                tokens,
+                query_pos=query_pos,
+                reference_points=reference_points,
+                num_low_tokens=num_low_tokens,
+                key_padding_mask=key_padding_mask,
+                spatial_shapes=spatial_shapes,
+                level_start_index=level_start_index,
+                **kwargs,
+            )
+        return tokens
+
+
+def build_deformable_attention(cfg: ConfigType) -> torch.nn.Module:
+    """Build deformable attention by its ``type``, key-aware where none is named.
+
+    mmdet's configs name no type, because mmdet's layers know only one.
+    """
+    return MODELS.build({"type": "KeyAwareDeformableAttention", **cfg})

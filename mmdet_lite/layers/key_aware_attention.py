@@ -1,0 +1,175 @@
+"""Key-aware deformable attention as a module (Lite DETR, section 4.4)."""
+
+import torch
+from mmcv.ops import MultiScaleDeformableAttention
+from mmdet.registry import MODELS
+from mmengine.model import xavier_init
+from torch import Tensor, nn
+
+from ..ops import key_aware_deformable_attention
+
+
+@MODELS.register_module()
+class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
+    """Deformable attention whose weights compare the query with the sampled keys.
+
+    Stands wherever mmcv's ``MultiScaleDeformableAttention`` stands: the same call and
+    argument names, and mmdet's ``init_weights`` treats it as one. The linear layer that
+    predicts attention weights gives way to a projection of the query.
+
+    Args:
+        *args: as ``MultiScaleDeformableAttention``.
+        proj_key (bool): project keys by a linear layer of their own. Defaults to False,
+            as in the released models: the keys are the projected values, and one
+            gather serves both.
+        backend (str): backend of the operator, see
+            :func:`mmdet_lite.ops.key_aware_deformable_attention`.
+        **kwargs: as ``MultiScaleDeformableAttention``.
+    """
+
+    def __init__(
+        self, *args, proj_key: bool = False, backend: str = "auto", **kwargs
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        # The weights come from query · key (section 4.4), not from a linear layer.
+        self.attention_weights = None
+        projected_dims = self.value_proj.out_features
+        self.query_proj = nn.Linear(self.embed_dims, projected_dims)
+        self.key_proj = nn.Linear(self.embed_dims, projected_dims) if proj_key else None
+        self.backend = backend
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Offsets as in deformable attention; projections xavier-uniform, biases 0."""
+        super().init_weights()
+        # The base class calls this before these projections exist.
+        for name in ("query_proj", "key_proj"):
+            projection = getattr(self, name, None)
+            if projection is not None:
+                xavier_init(projection, distribution="uniform", bias=0.0)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        identity: Tensor | None = None,
+        query_pos: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+        reference_points: Tensor | None = None,
+        spatial_shapes: Tensor | None = None,
+        level_start_index: Tensor | None = None,
+        **kwargs,
+    ) -> Tensor:
+        """Attend from every query to the sampled tokens of ``value``.
+
+        Shapes are written batch first; without ``batch_first`` the first two dimensions
+        of ``query``, ``value``, ``identity``, ``query_pos`` and the result are swapped.
+
+        Args:
+            query: (batch, num_queries, embed_dims).
+            key: ignored, as mmcv's module does: keys are made from ``value``.
+            value: (batch, num_tokens, embed_dims), None for ``query``.
+            identity: (batch, num_queries, embed_dims), added to the result; None for
+                ``query``.
+            query_pos: (batch, num_queries, embed_dims), added to the query only.
+            key_padding_mask: (batch, num_tokens), True where a token is padding.
+            reference_points: (batch, num_queries, num_levels, 2 or 4), (x, y) or
+                (x, y, w, h), normalised by the padded image.
+            spatial_shapes: (num_levels, 2), integer, (height, width).
+            level_start_index: (num_levels,), integer.
+            **kwargs: ignored, for callers that pass more.
+
+        Returns:
+            Tensor: (batch, num_queries, embed_dims).
+
+        Raises:
+            ValueError: the last dimension of ``reference_points`` is not 2 or 4, or the
+                operator refuses a shape.
+        """
+        value = query if value is None else value
+        identity = query if identity is None else identity
+        if query_pos is not None:
+            query = query + query_pos
+        if not self.batch_first:
+            query, value = query.transpose(0, 1), value.transpose(0, 1)
+
+        # The operator keeps locations in float32 under autocast: half precision cannot
+        # address a 200-pixel map.
+        sampling_locations = sampling_locations_from(
+            reference_points.float()
+            if reference_points.dtype in (torch.float16, torch.bfloat16)
+            else reference_points,
+            self.sampling_offsets(query),
+            spatial_shapes,
+            self.num_heads,
+            self.num_points,
+        )
+        output = key_aware_deformable_attention(
+            self._split_heads(self.query_proj(query)),
+            self._project_tokens(self.value_proj, value, key_padding_mask),
+            spatial_shapes,
+            level_start_index,
+            sampling_locations,
+            key=None
+            if self.key_proj is None
+            else self._project_tokens(self.key_proj, value, key_padding_mask),
+            backend=self.backend,
+        )
+        output = self.output_proj(output)
+        if not self.batch_first:
+            output = output.transpose(0, 1)
+        return self.dropout(output) + identity
+
+    def _project_tokens(
+        self, projection: nn.Linear, tokens: Tensor, key_padding_mask: Tensor | None
+    ) -> Tensor:
+        """Project, then zero the padding, as deformable attention does."""
+        projected = projection(tokens)
+        if key_padding_mask is not None:
+            projected = projected.masked_fill(key_padding_mask.unsqueeze(-1), 0.0)
+        return self._split_heads(projected)
+
+    def _split_heads(self, tokens: Tensor) -> Tensor:
+        """(batch, n, dims) -> (batch, n, num_heads, dims / num_heads)."""
+        return tokens.unflatten(-1, (self.num_heads, -1))
+
+
+def sampling_locations_from(
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    spatial_shapes: Tensor,
+    num_heads: int,
+    num_points: int,
+) -> Tensor:
+    """Where each query samples (Deformable DETR, section 4.1 and appendix A.4).
+
+    Args:
+        reference_points: (batch, num_queries, num_levels, 2 or 4).
+        sampling_offsets: (batch, num_queries, num_heads * num_levels * num_points * 2),
+            in pixels of their level for points, in half box sizes / num_points for
+            boxes.
+        spatial_shapes: (num_levels, 2), (height, width).
+        num_heads: heads of the attention.
+        num_points: samples of a query and head on each level.
+
+    Returns:
+        Tensor: (batch, num_queries, num_heads, num_levels, num_points, 2), the dtype of
+        ``reference_points``.
+
+    Raises:
+        ValueError: the last dimension of ``reference_points`` is not 2 or 4.
+    """
+    offsets = sampling_offsets.unflatten(-1, (num_heads, -1, num_points, 2)).to(
+        reference_points.dtype
+    )
+    # (batch, num_queries, 1, num_levels, 1, 2 or 4), for every head and point
+    references = reference_points[:, :, None, :, None]
+    if references.shape[-1] == 2:
+        return references + offsets / spatial_shapes.flip(-1)[:, None]
+    if references.shape[-1] == 4:
+        return references[..., :2] + offsets / num_points * references[..., 2:] * 0.5
+    raise ValueError(
+        "the last dimension of reference_points must be 2 (x, y) or 4 (x, y, w, h), "
+        f"but got shape {tuple(reference_points.shape)}"
+    )

@@ -1,0 +1,93 @@
+"""The backends of the attention operators and the choice between them.
+
+A backend is one way to run both operators. To add one, write a file with the two
+functions and :func:`register_backend` it: the earlier it is registered, the more
+``backend='auto'`` prefers it.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import reference
+
+ENVIRONMENT_VARIABLE = "MMDET_LITE_BACKEND"
+
+
+class BackendUnavailableError(RuntimeError):
+    """A backend was asked for by name that cannot run here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to run the operators.
+
+    Args:
+        name: what users write in ``backend=``.
+        key_aware: runs key-aware attention on checked arguments.
+        plain: runs plain deformable attention on checked arguments.
+        why_not: given a device and a dtype, says why the backend cannot serve them,
+            or None if it can.
+    """
+
+    name: str
+    key_aware: Callable[..., Tensor]
+    plain: Callable[..., Tensor]
+    why_not: Callable[[torch.device, torch.dtype], str | None]
+
+
+_BACKENDS: dict[str, Backend] = {}
+
+
+def register_backend(backend: Backend) -> None:
+    """Make a backend known; earlier ones are preferred by ``'auto'``."""
+    if backend.name in _BACKENDS or backend.name == "auto":
+        raise ValueError(f"a backend named {backend.name!r} exists already")
+    _BACKENDS[backend.name] = backend
+
+
+def available_backends(
+    device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> list[str]:
+    """Names of the backends that can serve a device and dtype here, best first."""
+    device = torch.device(device)
+    return [
+        backend.name
+        for backend in _BACKENDS.values()
+        if backend.why_not(device, dtype) is None
+    ]
+
+
+def select_backend(name: str, device: torch.device, dtype: torch.dtype) -> Backend:
+    """Resolve ``backend=``: a name, or ``'auto'`` for the best that can run.
+
+    ``MMDET_LITE_BACKEND`` takes the place of ``'auto'`` where it is set.
+
+    Raises:
+        ValueError: the name is not one of the registered backends.
+        BackendUnavailableError: the named backend cannot serve the device or dtype.
+    """
+    if name == "auto":
+        name = os.environ.get(ENVIRONMENT_VARIABLE, "") or "auto"
+    if name == "auto":
+        return _BACKENDS[available_backends(device, dtype)[0]]
+    if name not in _BACKENDS:
+        known = ", ".join(repr(known) for known in ("auto", *_BACKENDS))
+        raise ValueError(f"backend must be one of {known}, but got {name!r}")
+    reason = _BACKENDS[name].why_not(device, dtype)
+    if reason is not None:
+        raise BackendUnavailableError(f"backend {name!r} cannot run here: {reason}")
+    return _BACKENDS[name]
+
+
+register_backend(
+    Backend(
+        name="reference",
+        key_aware=reference.key_aware_deformable_attention,
+        plain=reference.multi_scale_deformable_attention,
+        why_not=lambda device, dtype: None,
+    )
+)

@@ -1,0 +1,161 @@
+"""What the attention operators accept: shapes, dtypes and devices.
+
+Every backend receives inputs that have passed these checks, so that a kernel
+never reads outside a tensor and a user reads which argument is wrong.
+"""
+
+import torch
+from torch import Tensor
+
+FLOATING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def check_key_aware_inputs(
+    query: Tensor,
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    key: Tensor | None,
+) -> None:
+    """Refuse arguments that break the contract of key-aware attention.
+
+    Raises:
+        ValueError: a shape, a level layout or a device that does not fit.
+        TypeError: a dtype that does not fit.
+    """
+    _check_value(value, "value")
+    if key is not None:
+        _check_same_shape(key, "key", value, "value")
+        _check_dtype_and_device(key, "key", value)
+    _check_sampling_locations(sampling_locations, value)
+    _check_levels(spatial_shapes, level_start_index, sampling_locations, value)
+    expected = (*sampling_locations.shape[:2], *value.shape[2:])
+    if tuple(query.shape) != expected:
+        raise ValueError(
+            "query must have shape (batch, num_queries, num_heads, head_dims) = "
+            f"{expected} to fit sampling_locations and value, "
+            f"but got {tuple(query.shape)}"
+        )
+    _check_dtype_and_device(query, "query", value)
+
+
+def check_plain_inputs(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> None:
+    """Refuse arguments that break the contract of plain deformable attention.
+
+    Raises:
+        ValueError: a shape, a level layout or a device that does not fit.
+        TypeError: a dtype that does not fit.
+    """
+    _check_value(value, "value")
+    _check_sampling_locations(sampling_locations, value)
+    _check_levels(spatial_shapes, level_start_index, sampling_locations, value)
+    expected = tuple(sampling_locations.shape[:-1])
+    if tuple(attention_weights.shape) != expected:
+        raise ValueError(
+            "attention_weights must have the shape of sampling_locations without "
+            f"its last dimension, {expected}, but got {tuple(attention_weights.shape)}"
+        )
+    if attention_weights.dtype not in (value.dtype, torch.float32):
+        raise TypeError(
+            f"attention_weights must be {value.dtype} as value is, or torch.float32, "
+            f"but got {attention_weights.dtype}"
+        )
+    _check_device(attention_weights, "attention_weights", value)
+
+
+def _check_value(value: Tensor, name: str) -> None:
+    if value.dim() != 4:
+        raise ValueError(
+            f"{name} must have shape (batch, num_tokens, num_heads, head_dims), "
+            f"but got {tuple(value.shape)}"
+        )
+    if value.dtype not in FLOATING_DTYPES:
+        raise TypeError(f"{name} must be a floating tensor, but got {value.dtype}")
+
+
+def _check_sampling_locations(sampling_locations: Tensor, value: Tensor) -> None:
+    shape = tuple(sampling_locations.shape)
+    if len(shape) != 6 or shape[-1] != 2:
+        raise ValueError(
+            "sampling_locations must have shape (batch, num_queries, num_heads, "
+            f"num_levels, num_points, 2), but got {shape}"
+        )
+    if shape[0] != value.shape[0] or shape[2] != value.shape[2]:
+        raise ValueError(
+            f"sampling_locations must have the batch ({value.shape[0]}) and the "
+            f"num_heads ({value.shape[2]}) of value, but got shape {shape}"
+        )
+    if sampling_locations.dtype not in (value.dtype, torch.float32):
+        raise TypeError(
+            f"sampling_locations must be torch.float32 or {value.dtype} as value is, "
+            f"but got {sampling_locations.dtype}"
+        )
+    _check_device(sampling_locations, "sampling_locations", value)
+
+
+def _check_levels(
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    value: Tensor,
+) -> None:
+    num_levels = sampling_locations.shape[3]
+    for name, tensor, expected in (
+        ("spatial_shapes", spatial_shapes, (num_levels, 2)),
+        ("level_start_index", level_start_index, (num_levels,)),
+    ):
+        if tuple(tensor.shape) != expected:
+            raise ValueError(
+                f"{name} must have shape {expected} for the {num_levels} levels of "
+                f"sampling_locations, but got {tuple(tensor.shape)}"
+            )
+        if tensor.dtype not in (torch.int64, torch.int32):
+            raise TypeError(f"{name} must be an integer tensor, but got {tensor.dtype}")
+        _check_device(tensor, name, value)
+    # Reading numbers out of a tensor would break a graph that is being captured.
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return
+    sizes = [height * width for height, width in spatial_shapes.tolist()]
+    if sum(sizes) != value.shape[1]:
+        raise ValueError(
+            f"spatial_shapes {spatial_shapes.tolist()} hold {sum(sizes)} tokens, "
+            f"but value has {value.shape[1]}"
+        )
+    starts = [sum(sizes[:level]) for level in range(num_levels)]
+    if level_start_index.tolist() != starts:
+        raise ValueError(
+            f"level_start_index must be {starts} for spatial_shapes "
+            f"{spatial_shapes.tolist()}, but got {level_start_index.tolist()}"
+        )
+
+
+def _check_same_shape(
+    tensor: Tensor, name: str, other: Tensor, other_name: str
+) -> None:
+    if tensor.shape != other.shape:
+        raise ValueError(
+            f"{name} must have the shape of {other_name}, {tuple(other.shape)}, "
+            f"but got {tuple(tensor.shape)}"
+        )
+
+
+def _check_dtype_and_device(tensor: Tensor, name: str, value: Tensor) -> None:
+    if tensor.dtype != value.dtype:
+        raise TypeError(
+            f"{name} must be {value.dtype} as value is, but got {tensor.dtype}"
+        )
+    _check_device(tensor, name, value)
+
+
+def _check_device(tensor: Tensor, name: str, value: Tensor) -> None:
+    if tensor.device != value.device:
+        raise ValueError(
+            f"{name} must be on {value.device} as value is, but is on {tensor.device}"
+        )
