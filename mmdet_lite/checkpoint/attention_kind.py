@@ -6,10 +6,11 @@ missing and unexpected keys, so the model would run with random projections.
 
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..layers.key_aware_attention import KeyAwareDeformableAttention
 
 
-class AttentionMismatchError(ValueError):
+class AttentionMismatchError(ConfigError):
     """The checkpoint was trained with the other kind of deformable attention."""
 
 

@@ -15,6 +15,8 @@ from mmengine.model import ModuleList
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import ConfigError
+
 
 def layer_sequence(num_high_updates: int, num_blocks: int) -> str:
     """Spell ``(A+1)xB`` as its layers: ``layer_sequence(2, 3)`` is ``'HFHFHF'``.
@@ -27,14 +29,14 @@ def layer_sequence(num_high_updates: int, num_blocks: int) -> str:
         num_blocks: B, number of blocks.
 
     Raises:
-        ValueError: an argument is not a positive integer.
+        ConfigError: an argument is not a positive integer.
     """
     for name, number in (
         ("num_high_updates", num_high_updates),
         ("num_blocks", num_blocks),
     ):
         if not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name} must be a positive integer, but got {number!r}")
+            raise ConfigError(f"{name} must be a positive integer, but got {number!r}")
     return ("H" * (num_high_updates - 1) + "F") * num_blocks
 
 
@@ -157,7 +159,7 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
         init_cfg (dict, optional): as mmengine's ``BaseModule``.
 
     Raises:
-        ValueError: ``num_layers`` is not A·B, a count is not a positive integer, or
+        ConfigError: ``num_layers`` is not A·B, a count is not a positive integer, or
             ``num_high_levels`` leaves no high or no low level.
     """
 
@@ -176,7 +178,7 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
         if num_layers is None:
             num_layers = len(self.layer_kinds)
         if num_layers != len(self.layer_kinds):
-            raise ValueError(
+            raise ConfigError(
                 f"num_high_updates ({num_high_updates}) times num_blocks "
                 f"({num_blocks}) gives {len(self.layer_kinds)} encoder layers, but "
                 f"num_layers is {num_layers}"
@@ -199,7 +201,7 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
         attention = self.layers[0].self_attn
         self.embed_dims = attention.embed_dims
         if not 0 < self.num_high_levels < attention.num_levels:
-            raise ValueError(
+            raise ConfigError(
                 f"num_high_levels must be between 1 and {attention.num_levels - 1} for "
                 f"{attention.num_levels} feature levels, so that there are high and "
                 f"low levels, but got {self.num_high_levels}"

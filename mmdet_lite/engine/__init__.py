@@ -1,0 +1,14 @@
+"""What the command-line tools share: configs, checks before a run, memory."""
+
+from .config import add_config_arguments, load_config
+from .memory import keep_freed_memory
+from .preflight import check_data
+from .run import exit_on_config_error
+
+__all__ = [
+    "add_config_arguments",
+    "check_data",
+    "exit_on_config_error",
+    "keep_freed_memory",
+    "load_config",
+]

@@ -1,0 +1,106 @@
+"""Test a checkpoint on the test set of a config.
+
+python tools/test.py CONFIG CHECKPOINT
+python tools/test.py CONFIG CHECKPOINT --show-dir pictures --out results.pkl
+"""
+
+import argparse
+from pathlib import Path
+
+from mmdet.engine.hooks.utils import trigger_visualization_hook
+from mmdet.evaluation import DumpDetResults
+from mmdet.utils import register_all_modules, setup_cache_size_limit_of_dynamo
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+
+import mmdet_lite  # noqa: F401  (registers its modules)
+from mmdet_lite.engine import (
+    add_config_arguments,
+    check_data,
+    exit_on_config_error,
+    keep_freed_memory,
+    load_config,
+)
+from mmdet_lite.errors import ConfigError
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_arguments(parser)
+    parser.add_argument("checkpoint", help="path of the checkpoint")
+    parser.add_argument("--out", metavar="FILE.pkl", help="write the predictions there")
+    parser.add_argument("--show", action="store_true", help="show the predictions")
+    parser.add_argument(
+        "--show-dir", help="write images with ground truth and predictions there"
+    )
+    parser.add_argument(
+        "--wait-time", type=float, default=2, help="seconds between shown images"
+    )
+    parser.add_argument(
+        "--tta", action="store_true", help="average predictions over flipped images"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Build mmengine's runner from the config and test."""
+    args = parse_args()
+    setup_cache_size_limit_of_dynamo()
+    register_all_modules(init_default_scope=True)
+    keep_freed_memory()
+    with exit_on_config_error():
+        cfg = load_config(args)
+        if not Path(args.checkpoint).is_file() and "://" not in args.checkpoint:
+            raise ConfigError(f"the checkpoint does not exist: {args.checkpoint}")
+        if args.out is not None and not args.out.endswith((".pkl", ".pickle")):
+            raise ConfigError(f"--out must end in .pkl or .pickle, but is {args.out}")
+        cfg.load_from = args.checkpoint
+        if args.show or args.show_dir:
+            if args.show_dir:
+                # mmdet joins a relative folder to the work dir anew for every image.
+                args.show_dir = str(Path(args.show_dir).absolute())
+            cfg = trigger_visualization_hook(cfg, args)
+        check_data(cfg, splits=("test",))
+        if args.tta:
+            use_test_time_augmentation(cfg)
+        runner = Runner.from_cfg(cfg)
+        if args.out is not None:
+            runner.test_evaluator.metrics.append(DumpDetResults(args.out))
+        runner.test()
+
+
+def use_test_time_augmentation(cfg: Config) -> None:
+    """Wrap the model in the config's ``tta_model``; by default flip every image."""
+    tta_model = cfg.get("tta_model") or {
+        "type": "DetTTAModel",
+        "tta_cfg": {"nms": {"type": "nms", "iou_threshold": 0.5}, "max_per_img": 100},
+    }
+    dataset = cfg.test_dataloader.dataset
+    while "dataset" in dataset:
+        dataset = dataset.dataset
+    if "tta_pipeline" in cfg:
+        dataset.pipeline = cfg.tta_pipeline
+    else:
+        pack = dataset.pipeline[-1]
+        pack["meta_keys"] = (
+            "img_id",
+            "img_path",
+            "ori_shape",
+            "img_shape",
+            "scale_factor",
+            "flip",
+            "flip_direction",
+        )
+        flips = [{"type": "RandomFlip", "prob": prob} for prob in (1.0, 0.0)]
+        dataset.pipeline[-1] = {
+            "type": "TestTimeAug",
+            "transforms": [flips, [pack]],
+        }
+    cfg.model = ConfigDict(**tta_model, module=cfg.model)
+
+
+if __name__ == "__main__":
+    main()
