@@ -1,41 +1,56 @@
 """Let PyTorch's protected loading read the checkpoints that mmengine writes.
 
-PyTorch 2.6 loads weights only, unless a type is declared safe. mmengine 0.10 stores its
-training log beside the weights, so neither ``--resume`` nor testing could read back
-what training had saved. Exactly the types that it stores are declared here; the
+PyTorch 2.6 and later load weights only, unless a type is declared safe. mmengine 0.10
+stores its training log beside the weights, so neither ``--resume`` nor testing could
+read back what training had saved. Exactly what it stores is declared here; the
 protection against anything else stays on.
 """
 
 import codecs
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
-
-# NumPy 2 moved the function that rebuilds arrays; a checkpoint names it as its writer
-# knew it.
-try:
-    from numpy._core import multiarray
-except ImportError:
-    from numpy.core import multiarray
+from mmengine.utils import digit_version
 
 
 def allow_mmengine_checkpoints() -> None:
-    """Declare the types of mmengine's checkpoints safe to load."""
-    rebuild_array = multiarray._reconstruct
+    """Declare the content of mmengine's checkpoints safe to load."""
+    if digit_version(torch.__version__) < digit_version("2.6"):
+        return  # Earlier versions do not protect, and cannot be told aliases.
+    # NumPy 2 moved the functions that rebuild arrays and numbers; a checkpoint names
+    # them as its writer knew them.
+    rebuild_array = np.ndarray(0).__reduce__()[0]
+    rebuild_number = np.float64(0).__reduce__()[0]
+    aliases = [
+        (function, f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")
+        for function, name in (
+            (rebuild_array, "_reconstruct"),
+            (rebuild_number, "scalar"),
+        )
+    ]
+    dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.int64, np.bool_)]
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
+            (_statistics_method, "builtins.getattr"),
             np.ndarray,
             np.dtype,
-            type(np.dtype(np.float64)),
-            type(np.dtype(np.int64)),
-            multiarray.scalar,
-            # NumPy pickles arrays as text encoded by this function.
-            codecs.encode,
-            (rebuild_array, "numpy.core.multiarray._reconstruct"),
-            (rebuild_array, "numpy._core.multiarray._reconstruct"),
-            (multiarray.scalar, "numpy.core.multiarray.scalar"),
-            (multiarray.scalar, "numpy._core.multiarray.scalar"),
+            *dtypes,
+            *aliases,
+            codecs.encode,  # NumPy pickles the bytes of an array as text.
         ]
     )
+
+
+def _statistics_method(owner: object, name: str) -> Callable:
+    """Stand in for ``getattr``, which a log uses to name its methods and no more.
+
+    Raises:
+        TypeError: something else than a statistics method of a log is asked for.
+    """
+    if owner is not HistoryBuffer or name not in HistoryBuffer._statistics_methods:
+        raise TypeError(f"a checkpoint may not look up {name!r} of {owner!r}")
+    return HistoryBuffer._statistics_methods[name]

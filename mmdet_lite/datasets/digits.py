@@ -20,10 +20,10 @@ _INK_THRESHOLD = 0.25
 
 def make_digits_dataset(
     out_dir: str | Path,
-    num_train: int = 600,
+    num_train: int = 1000,
     num_val: int = 60,
     image_size: int = 160,
-    max_digits: int = 8,
+    max_digits: int = 16,
     seed: int = 0,
 ) -> None:
     """Write images and COCO annotations of a training and a validation set.

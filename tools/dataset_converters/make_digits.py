@@ -14,7 +14,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", default="data/digits", help="folder to write to")
-    parser.add_argument("--num-train", type=int, default=600, help="training images")
+    parser.add_argument("--num-train", type=int, default=1000, help="training images")
     parser.add_argument("--num-val", type=int, default=60, help="validation images")
     parser.add_argument("--image-size", type=int, default=160, help="pixels a side")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another set")

@@ -1,0 +1,58 @@
+"""Shared by the tests: where the repository lies, small models, small real data."""
+
+from pathlib import Path
+
+import pytest
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.hub import get_config
+
+from mmdet_lite.datasets.digits import make_digits_dataset
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mmdet_scope():
+    """Resolve types in mmdet's registries, as a run of its tools does."""
+    register_all_modules(init_default_scope=True)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def digits_root(tmp_path_factory) -> Path:
+    """A small data set of real handwritten digits."""
+    root = tmp_path_factory.mktemp("digits")
+    make_digits_dataset(root, num_train=8, num_val=4, image_size=128, max_digits=4)
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_config():
+    """Function that shrinks a DETR config, of mmdet or of here, to a test's size."""
+
+    def shrink(name: str, **encoder) -> Config:
+        if name.startswith("mmdet::"):
+            cfg = get_config(name)
+        else:
+            cfg = Config.fromfile(REPOSITORY / "configs" / "lite_detr" / name)
+        cfg.merge_from_dict(
+            {
+                "model.num_queries": 20,
+                "model.backbone.depth": 18,
+                "model.backbone.init_cfg": None,
+                "model.neck.in_channels": [128, 256, 512],
+                "model.encoder.layer_cfg.ffn_cfg.feedforward_channels": 64,
+                "model.decoder.num_layers": 2,
+                "model.decoder.layer_cfg.ffn_cfg.feedforward_channels": 64,
+            }
+        )
+        cfg.model.encoder.update(encoder)
+        return cfg
+
+    return shrink

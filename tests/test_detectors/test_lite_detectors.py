@@ -1,0 +1,143 @@
+"""The Lite detectors: built from any config, they train, predict and reload."""
+
+import pytest
+import torch
+from mmcv.ops import MultiScaleDeformableAttention
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+
+from mmdet_lite.checkpoint.attention_kind import AttentionMismatchError
+from mmdet_lite.layers import KeyAwareDeformableAttention, LiteDetrTransformerEncoder
+
+# Every DINO and Deformable DETR config of mmdet whose backbone needs no weights.
+SWAPS = [
+    ("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py", "LiteDINO"),
+    ("mmdet::dino/dino-4scale_r50_improved_8xb2-12e_coco.py", "LiteDINO"),
+    ("mmdet::deformable_detr/deformable-detr_r50_16xb2-50e_coco.py", None),
+    ("mmdet::deformable_detr/deformable-detr-refine_r50_16xb2-50e_coco.py", None),
+    (
+        "mmdet::deformable_detr/deformable-detr-refine-twostage_r50_16xb2-50e_coco.py",
+        None,
+    ),
+]
+
+
+def batch_of(model, num_items, training):
+    """Two images of different size with the given numbers of objects."""
+    data = demo_mm_inputs(
+        2, [[3, 96, 128], [3, 80, 96]], num_items=num_items, num_classes=80
+    )
+    return model.data_preprocessor(data, training)
+
+
+def total_loss(losses):
+    return sum(
+        sum(value) if isinstance(value, list) else value
+        for name, value in losses.items()
+        if "loss" in name
+    )
+
+
+@pytest.mark.parametrize(("config", "model_type"), SWAPS)
+def test_changing_the_type_of_an_mmdet_config_is_enough(
+    small_config, config, model_type
+):
+    cfg = small_config(config)
+    cfg.merge_from_dict({"model.type": model_type or "LiteDeformableDETR"})
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    assert isinstance(model.encoder, LiteDetrTransformerEncoder)
+    assert model.encoder.layer_kinds == "HFHFHF"
+    assert model.encoder.num_high_levels == 3
+    for layer in model.encoder.layers:
+        assert isinstance(layer.self_attn, KeyAwareDeformableAttention)
+    for layer in model.decoder.layers:
+        assert isinstance(layer.cross_attn, KeyAwareDeformableAttention)
+
+    model.train()
+    data = batch_of(model, [2, 3], training=True)
+    loss = total_loss(model.loss(data["inputs"], data["data_samples"]))
+    loss.backward()
+    without_gradient = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and parameter.grad is None
+    ]
+    assert loss.isfinite()
+    assert without_gradient == []
+
+    model.eval()
+    data = batch_of(model, [2, 3], training=False)
+    with torch.no_grad():
+        results = model.predict(data["inputs"], data["data_samples"])
+    assert all(sample.pred_instances.scores.isfinite().all() for sample in results)
+
+
+@pytest.mark.parametrize("num_items", [[0, 0], [0, 1]])
+def test_a_loss_without_ground_truth(small_config, num_items):
+    model = MODELS.build(
+        small_config("lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py").model
+    )
+    model.init_weights()
+    data = batch_of(model, num_items, training=True)
+    loss = total_loss(model.train().loss(data["inputs"], data["data_samples"]))
+    loss.backward()
+    assert loss.isfinite()
+
+
+def test_initialisation_survives_that_of_mmdet(small_config):
+    """mmdet's pass makes every weight of encoder and decoder xavier-uniform."""
+    cfg = small_config("lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py")
+    model = MODELS.build(cfg.model)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    model.init_weights()
+    fresh = KeyAwareDeformableAttention(embed_dims=256)
+    attentions = [
+        module
+        for module in model.modules()
+        if isinstance(module, KeyAwareDeformableAttention)
+    ]
+    assert len(attentions) == 6 + 2
+    for attention in attentions:
+        assert torch.count_nonzero(attention.sampling_offsets.weight) == 0
+        assert attention.sampling_offsets.bias.equal(fresh.sampling_offsets.bias)
+        assert torch.count_nonzero(attention.query_proj.bias) == 0
+        assert attention.query_proj.weight.abs().max() <= (6 / 512) ** 0.5
+
+
+def test_the_attention_of_encoder_and_decoder_can_be_switched(small_config):
+    cfg = small_config("lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py")
+    plain = {"type": "MultiScaleDeformableAttention"}
+    cfg.model.encoder.layer_cfg.self_attn_cfg.update(plain)
+    cfg.model.decoder.layer_cfg.cross_attn_cfg.update(
+        type="KeyAwareDeformableAttention", proj_key=True
+    )
+    model = MODELS.build(cfg.model)
+    for layer in model.encoder.layers:
+        assert type(layer.self_attn) is MultiScaleDeformableAttention
+    for layer in model.decoder.layers:
+        assert layer.cross_attn.key_proj is not None
+
+
+def test_weights_of_the_other_attention_are_refused_by_name(small_config):
+    stock = MODELS.build(
+        small_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py").model
+    )
+    cfg = small_config("lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py")
+    lite = MODELS.build(cfg.model)
+    name = r"encoder\.layers\.0\.self_attn\.attention_weights\.weight"
+    with pytest.raises(AttentionMismatchError, match=f"plain.*{name}"):
+        lite.load_state_dict(stock.state_dict(), strict=False)
+
+    key_aware_weights = lite.state_dict()
+    lite.load_state_dict(key_aware_weights)
+    # mmdet writes into the config that it builds from.
+    cfg = small_config("lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py")
+    plain_type = {"type": "MultiScaleDeformableAttention"}
+    cfg.model.encoder.layer_cfg.self_attn_cfg.update(plain_type)
+    cfg.model.decoder.layer_cfg.cross_attn_cfg.update(plain_type)
+    plain = MODELS.build(cfg.model)
+    name = r"decoder\.layers\.1\.cross_attn\.query_proj\.weight"
+    with pytest.raises(AttentionMismatchError, match=f"key-aware.*{name}"):
+        plain.load_state_dict(key_aware_weights, strict=False)

@@ -1,0 +1,239 @@
+"""The interleaved encoder: which tokens a layer updates, and in which order."""
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+
+from mmdet_lite.errors import ConfigError
+from mmdet_lite.layers import LiteDetrTransformerEncoder
+from mmdet_lite.layers.interleaved_encoder import (
+    FullEncoderLayer,
+    HighLevelEncoderLayer,
+    layer_sequence,
+)
+
+EMBED_DIMS = 32
+SPATIAL_SHAPES = torch.tensor([[8, 6], [4, 3], [2, 2], [1, 1]])
+LEVEL_START_INDEX = torch.tensor([0, 48, 60, 64])
+NUM_TOKENS = 65
+
+
+def make_encoder(attention="KeyAwareDeformableAttention", **kwargs):
+    torch.manual_seed(0)
+    layer_cfg = {
+        "self_attn_cfg": {
+            "type": attention,
+            "embed_dims": EMBED_DIMS,
+            "num_heads": 4,
+            "num_levels": 4,
+            "dropout": 0.0,
+        },
+        "ffn_cfg": {
+            "embed_dims": EMBED_DIMS,
+            "feedforward_channels": 64,
+            "ffn_drop": 0.0,
+        },
+    }
+    return LiteDetrTransformerEncoder(layer_cfg, **kwargs).eval()
+
+
+def encoder_inputs(batch=2):
+    torch.manual_seed(1)
+    return {
+        "query": torch.randn(batch, NUM_TOKENS, EMBED_DIMS),
+        "query_pos": torch.randn(batch, NUM_TOKENS, EMBED_DIMS),
+        "key_padding_mask": None,
+        "spatial_shapes": SPATIAL_SHAPES,
+        "level_start_index": LEVEL_START_INDEX,
+        "valid_ratios": torch.ones(batch, 4, 2),
+    }
+
+
+@pytest.mark.parametrize(
+    ("updates", "blocks", "expected"),
+    [
+        (6, 1, "HHHHHF"),
+        (3, 2, "HHFHHF"),
+        (2, 3, "HFHFHF"),
+        (1, 6, "FFFFFF"),
+        (1, 1, "F"),
+        (4, 2, "HHHFHHHF"),
+    ],
+)
+def test_layer_sequence_is_what_the_notation_says(updates, blocks, expected):
+    assert layer_sequence(updates, blocks) == expected
+
+
+@pytest.mark.parametrize("num_high_levels", [1, 2, 3])
+@pytest.mark.parametrize(("updates", "blocks"), [(6, 1), (3, 2), (2, 3), (1, 6)])
+def test_each_layer_updates_the_tokens_of_its_kind(num_high_levels, updates, blocks):
+    encoder = make_encoder(
+        num_high_levels=num_high_levels, num_high_updates=updates, num_blocks=blocks
+    )
+    num_low_tokens = int(LEVEL_START_INDEX[-num_high_levels])
+    changes = []
+
+    def record(layer, args, output):
+        changed = (output != args[0]).any(-1).any(0)
+        changes.append((changed[:num_low_tokens], changed[num_low_tokens:]))
+
+    for layer in encoder.layers:
+        layer.register_forward_hook(record)
+    encoder(**encoder_inputs())
+    kinds = layer_sequence(updates, blocks)
+    assert len(changes) == len(kinds)
+    for kind, (low_changed, high_changed) in zip(kinds, changes, strict=True):
+        assert high_changed.all()
+        assert low_changed.all() if kind == "F" else not low_changed.any()
+
+
+def test_an_h_layer_sees_the_low_tokens():
+    """Stale as they are, they are keys and values of the high-level queries."""
+    encoder = make_encoder()
+    inputs = encoder_inputs()
+    shared = {
+        "query_pos": inputs["query_pos"],
+        "reference_points": torch.rand(2, NUM_TOKENS, 4, 2),
+        "num_low_tokens": 48,
+        "key_padding_mask": None,
+        "spatial_shapes": SPATIAL_SHAPES,
+        "level_start_index": LEVEL_START_INDEX,
+    }
+    before = encoder.layers[0](inputs["query"], **shared)
+    tokens = inputs["query"].clone()
+    tokens[:, :48] += 1
+    after = encoder.layers[0](tokens, **shared)
+    assert not torch.allclose(before[:, 48:], after[:, 48:])
+
+
+def test_position_goes_to_the_query_only():
+    """With zero offsets' and query weights, position has no way into the result."""
+    encoder = make_encoder()
+    for layer in encoder.layers:
+        torch.nn.init.zeros_(layer.self_attn.query_proj.weight)
+        torch.nn.init.zeros_(layer.self_attn.sampling_offsets.weight)
+    inputs = encoder_inputs()
+    before = encoder(**inputs)
+    inputs["query_pos"] = inputs["query_pos"] + 3
+    torch.testing.assert_close(encoder(**inputs), before)
+
+
+def test_low_tokens_have_a_small_ffn_and_a_norm_of_their_own():
+    encoder = make_encoder()
+    kinds = {"H": HighLevelEncoderLayer, "F": FullEncoderLayer}
+    for kind, layer in zip(encoder.layer_kinds, encoder.layers, strict=True):
+        assert type(layer) is kinds[kind]
+        assert layer.ffn.feedforward_channels == 64
+        if kind == "F":
+            assert layer.low_ffn.feedforward_channels == EMBED_DIMS
+            assert layer.low_norm is not layer.norms[1]
+    wide = make_encoder(low_ffn_channels=48)
+    assert wide.layers[1].low_ffn.feedforward_channels == 48
+
+
+@pytest.mark.parametrize(
+    "attention", ["KeyAwareDeformableAttention", "MultiScaleDeformableAttention"]
+)
+def test_a_padded_batch_gives_each_image_what_it_gets_alone(attention):
+    """Two images of different size, padded to one canvas."""
+    encoder = make_encoder(attention).double()
+    sizes = [[(8, 6), (4, 3), (2, 2), (1, 1)], [(4, 6), (2, 3), (1, 2), (1, 1)]]
+    torch.manual_seed(2)
+    alone, padded_tokens, padded_positions, masks, ratios = [], [], [], [], []
+    for image_sizes in sizes:
+        maps = [torch.randn(h, w, EMBED_DIMS).double() for h, w in image_sizes]
+        positions = [torch.randn_like(m) for m in maps]
+        shapes = torch.tensor(image_sizes)
+        starts = shapes.prod(1).cumsum(0) - shapes.prod(1)
+        alone.append(
+            encoder(
+                query=torch.cat([m.flatten(0, 1) for m in maps])[None],
+                query_pos=torch.cat([p.flatten(0, 1) for p in positions])[None],
+                key_padding_mask=None,
+                spatial_shapes=shapes,
+                level_start_index=starts,
+                valid_ratios=torch.ones(1, 4, 2).double(),
+            )[0]
+        )
+        canvas_tokens, canvas_positions, mask = [], [], []
+        for level, (height, width) in enumerate(SPATIAL_SHAPES.tolist()):
+            h, w = image_sizes[level]
+            # What lies in the padding must not matter.
+            for target, source in (
+                (canvas_tokens, maps),
+                (canvas_positions, positions),
+            ):
+                canvas = torch.randn(height, width, EMBED_DIMS).double()
+                canvas[:h, :w] = source[level]
+                target.append(canvas.flatten(0, 1))
+            level_mask = torch.ones(height, width, dtype=torch.bool)
+            level_mask[:h, :w] = False
+            mask.append(level_mask.flatten())
+        padded_tokens.append(torch.cat(canvas_tokens))
+        padded_positions.append(torch.cat(canvas_positions))
+        masks.append(torch.cat(mask))
+        ratios.append(
+            torch.tensor(
+                [
+                    (w / width, h / height)
+                    for (h, w), (height, width) in zip(
+                        image_sizes, SPATIAL_SHAPES.tolist(), strict=True
+                    )
+                ]
+            ).double()
+        )
+    together = encoder(
+        query=torch.stack(padded_tokens),
+        query_pos=torch.stack(padded_positions),
+        key_padding_mask=torch.stack(masks),
+        spatial_shapes=SPATIAL_SHAPES,
+        level_start_index=LEVEL_START_INDEX,
+        valid_ratios=torch.stack(ratios),
+    )
+    for index in range(2):
+        torch.testing.assert_close(
+            together[index][~masks[index]], alone[index], rtol=1e-6, atol=1e-6
+        )
+
+
+def test_recomputed_activations_give_the_same_gradients():
+    plain, recomputing = make_encoder(), make_encoder(num_cp=6)
+    for encoder in (plain, recomputing):
+        encoder.train()
+        encoder(**encoder_inputs()).pow(2).sum().backward()
+    for expected, actual in zip(
+        plain.parameters(), recomputing.parameters(), strict=True
+    ):
+        torch.testing.assert_close(actual.grad, expected.grad)
+
+
+def test_the_registry_builds_it_with_plain_attention():
+    encoder = MODELS.build(
+        {
+            "type": "LiteDetrTransformerEncoder",
+            "layer_cfg": {
+                "self_attn_cfg": {
+                    "type": "MultiScaleDeformableAttention",
+                    "embed_dims": EMBED_DIMS,
+                },
+                "ffn_cfg": {"embed_dims": EMBED_DIMS},
+            },
+        }
+    )
+    assert encoder.layers[0].self_attn.attention_weights is not None
+    assert encoder.num_layers == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_layers": 4}, r"num_high_updates \(2\) times num_blocks \(3\) gives 6"),
+        ({"num_high_levels": 0}, "num_high_levels must be between 1 and 3"),
+        ({"num_high_levels": 4}, "num_high_levels must be between 1 and 3"),
+        ({"num_high_updates": 0}, "num_high_updates must be a positive integer"),
+        ({"num_blocks": 1.5}, "num_blocks must be a positive integer"),
+    ],
+)
+def test_combinations_that_make_no_encoder_are_refused(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        make_encoder(**arguments)

@@ -1,0 +1,61 @@
+"""The choice of a backend: automatic, by name, by environment."""
+
+import pytest
+import torch
+from operator_inputs import make_inputs
+
+from mmdet_lite.ops import (
+    BackendUnavailableError,
+    available_backends,
+    backends,
+    key_aware_deformable_attention,
+)
+from mmdet_lite.ops.backends import Backend, register_backend, select_backend
+
+
+@pytest.fixture
+def gpu_only_backend(monkeypatch):
+    """A preferred backend that serves nothing here, beside the real ones."""
+    backend = Backend(
+        name="gpu_only",
+        key_aware=None,
+        plain=None,
+        why_not=lambda device, dtype: "it needs a GPU",
+    )
+    monkeypatch.setattr(
+        backends, "_BACKENDS", {"gpu_only": backend, **backends._BACKENDS}
+    )
+
+
+def test_the_reference_serves_every_dtype():
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        assert "reference" in available_backends("cpu", dtype)
+
+
+def test_auto_passes_over_a_backend_that_cannot_run(gpu_only_backend):
+    chosen = select_backend("auto", torch.device("cpu"), torch.float32)
+    assert chosen.name != "gpu_only"
+    assert "gpu_only" not in available_backends()
+
+
+def test_a_backend_that_cannot_run_says_why(gpu_only_backend):
+    with pytest.raises(BackendUnavailableError, match=r"gpu_only.*it needs a GPU"):
+        key_aware_deformable_attention(**make_inputs().key_aware(), backend="gpu_only")
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"'auto'.*'reference'.*but got 'fast'"):
+        key_aware_deformable_attention(**make_inputs().key_aware(), backend="fast")
+
+
+def test_the_environment_takes_the_place_of_auto(monkeypatch, gpu_only_backend):
+    monkeypatch.setenv("MMDET_LITE_BACKEND", "gpu_only")
+    with pytest.raises(BackendUnavailableError):
+        select_backend("auto", torch.device("cpu"), torch.float32)
+    chosen = select_backend("reference", torch.device("cpu"), torch.float32)
+    assert chosen.name == "reference"
+
+
+def test_two_backends_cannot_share_a_name():
+    with pytest.raises(ValueError, match="reference"):
+        register_backend(backends._BACKENDS["reference"])
