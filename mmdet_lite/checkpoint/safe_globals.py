@@ -19,6 +19,7 @@ def allow_mmengine_checkpoints() -> None:
     """Declare the content of mmengine's checkpoints safe to load."""
     if digit_version(torch.__version__) < digit_version("2.6"):
         return  # Earlier versions do not protect, and cannot be told aliases.
+    HistoryBuffer()  # The first one registers the statistics that a log may name.
     # NumPy 2 moved the functions that rebuild arrays and numbers; a checkpoint names
     # them as its writer knew them.
     rebuild_array = np.ndarray(0).__reduce__()[0]

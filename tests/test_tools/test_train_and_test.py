@@ -1,0 +1,158 @@
+"""The tools as users call them: train, test, resume, and refuse what cannot work."""
+
+import json
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+CONFIG = "configs/lite_detr/lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
+# A run of seconds: less of everything that does not change what is run.
+SMALL = {
+    "model.num_queries": 20,
+    "model.test_cfg.max_per_img": 20,
+    "model.encoder.layer_cfg.ffn_cfg.feedforward_channels": 64,
+    "train_cfg.max_epochs": 2,
+    "default_hooks.logger.interval": 1,
+    "train_dataloader.num_workers": 0,
+    "train_dataloader.persistent_workers": False,
+    "test_dataloader.num_workers": 0,
+    "test_dataloader.persistent_workers": False,
+    "val_dataloader.num_workers": 0,
+    "val_dataloader.persistent_workers": False,
+}
+
+
+@pytest.fixture(scope="module")
+def run_tool(repository, digits_root):
+    """Function that calls a tool on the digits and returns the finished process."""
+
+    def run(tool, *arguments, config=CONFIG, options=SMALL):
+        options = [f"{name}={value}" for name, value in options.items()]
+        return subprocess.run(
+            [sys.executable, f"tools/{tool}.py", config, *map(str, arguments)]
+            + (["--cfg-options", *options] if options else []),
+            cwd=repository,
+            env={"PATH": "/usr/bin:/bin", "DIGITS_ROOT": str(digits_root)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(run_tool, tmp_path_factory):
+    """The work dir of a finished training."""
+    work_dir = tmp_path_factory.mktemp("work_dir")
+    result = run_tool("train", "--work-dir", work_dir)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return work_dir
+
+
+def logged_scalars(work_dir):
+    (path,) = work_dir.glob("*/vis_data/scalars.json")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def validation_metrics(scalars):
+    names = ("coco/bbox_mAP", "coco/bbox_mAP_50", "coco/bbox_mAP_l")
+    return [{name: row[name] for name in names} for row in scalars if names[0] in row]
+
+
+def test_training_leaves_log_and_checkpoints(trained):
+    scalars = logged_scalars(trained)
+    losses = [row["loss"] for row in scalars if "loss" in row]
+    assert len(losses) == 2 * 2  # epochs times batches
+    assert len(validation_metrics(scalars)) == 2
+    assert (trained / "epoch_2.pth").is_file()
+
+
+def test_testing_a_checkpoint_repeats_its_metrics(run_tool, trained, tmp_path):
+    """The whole way through a file: weights saved, read back under protection."""
+    result = run_tool(
+        "test",
+        trained / "epoch_2.pth",
+        "--work-dir",
+        tmp_path,
+        "--show-dir",
+        tmp_path / "pictures",
+        "--out",
+        tmp_path / "predictions.pkl",
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    (metrics,) = [
+        json.loads(path.read_text())
+        for path in tmp_path.glob("*/*.json")
+        if path.parent.name != "vis_data"
+    ]
+    last = validation_metrics(logged_scalars(trained))[-1]
+    assert {name: metrics[name] for name in last} == last
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 4
+    assert len(pickle.loads((tmp_path / "predictions.pkl").read_bytes())) == 4
+
+
+def test_test_time_augmentation_runs(run_tool, trained, tmp_path):
+    result = run_tool("test", trained / "epoch_2.pth", "--work-dir", tmp_path, "--tta")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "coco/bbox_mAP_50" in result.stdout + result.stderr
+
+
+def test_resuming_goes_on_from_the_latest_checkpoint(run_tool, trained):
+    result = run_tool(
+        "train",
+        "--work-dir",
+        trained,
+        "--resume",
+        options={**SMALL, "train_cfg.max_epochs": 3},
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "Epoch(train) [3]" in result.stdout + result.stderr
+    assert "Epoch(train) [2]" not in result.stdout + result.stderr
+    assert (trained / "epoch_3.pth").is_file()
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "message"),
+    [
+        (
+            "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py",
+            {"model.type": "LiteDINO"},
+            "data/coco/annotations/instances_train2017.json",
+        ),
+        (CONFIG, {"model.bbox_head.num_classes": 3}, "num_classes is 3"),
+        (CONFIG, {"model.encoder.num_blocks": 2}, "gives 4 encoder layers"),
+        ("configs/no_such_config.py", {}, "no_such_config"),
+    ],
+)
+def test_what_cannot_train_is_refused_in_one_line(
+    run_tool, tmp_path, config, options, message
+):
+    result = run_tool("train", "--work-dir", tmp_path, config=config, options=options)
+    assert result.returncode == 2
+    last_line = result.stderr.strip().splitlines()[-1]
+    assert last_line.startswith("error: ")
+    assert message in last_line
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.glob("*.pth"))
+
+
+def test_weights_of_plain_attention_are_refused_in_one_line(
+    run_tool, trained, tmp_path
+):
+    plain = {
+        "model.encoder.layer_cfg.self_attn_cfg.type": "MultiScaleDeformableAttention",
+        "model.decoder.layer_cfg.cross_attn_cfg.type": "MultiScaleDeformableAttention",
+    }
+    result = run_tool(
+        "test",
+        trained / "epoch_2.pth",
+        "--work-dir",
+        tmp_path,
+        options={**SMALL, **plain},
+    )
+    assert result.returncode == 2
+    assert "encoder.layers.0.self_attn.query_proj.weight" in result.stderr
+    assert "Traceback" not in result.stderr
