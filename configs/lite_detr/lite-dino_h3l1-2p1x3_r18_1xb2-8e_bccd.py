@@ -35,7 +35,6 @@ test_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=2,
-    num_workers=1,
     dataset=dict(
         data_root=data_root,
         metainfo=metainfo,
@@ -45,7 +44,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    num_workers=1,
     dataset=dict(
         data_root=data_root,
         metainfo=metainfo,
@@ -72,7 +70,3 @@ param_scheduler = [
     ),
 ]
 auto_scale_lr = dict(base_batch_size=2)
-randomness = dict(seed=0)
-default_hooks = dict(
-    logger=dict(interval=25), checkpoint=dict(save_best="coco/bbox_mAP_50")
-)

@@ -25,7 +25,6 @@ test_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=4,
-    num_workers=1,
     dataset=dict(
         data_root=data_root,
         metainfo=metainfo,
@@ -35,8 +34,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
     dataset=dict(
         data_root=data_root,
         metainfo=metainfo,
@@ -50,7 +47,7 @@ val_evaluator = dict(ann_file=data_root + "annotations/val.json")
 test_evaluator = val_evaluator
 
 max_epochs = 3
-train_cfg = dict(max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=50),
     dict(
@@ -63,7 +60,3 @@ param_scheduler = [
     ),
 ]
 auto_scale_lr = dict(base_batch_size=4)
-randomness = dict(seed=0)
-default_hooks = dict(
-    logger=dict(interval=50), checkpoint=dict(save_best="coco/bbox_mAP_50")
-)

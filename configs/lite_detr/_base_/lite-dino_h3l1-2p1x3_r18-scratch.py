@@ -26,3 +26,11 @@ optim_wrapper = dict(
     optimizer=dict(lr=4e-4),
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))),
 )
+
+train_dataloader = dict(num_workers=1)
+val_dataloader = dict(num_workers=1)
+test_dataloader = dict(num_workers=1)
+default_hooks = dict(
+    logger=dict(interval=25), checkpoint=dict(save_best="coco/bbox_mAP_50")
+)
+randomness = dict(seed=0)
