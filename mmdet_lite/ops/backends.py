@@ -6,13 +6,14 @@ functions and :func:`register_backend` it: the earlier it is registered, the mor
 """
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from . import reference
+from . import cpp, reference
 
 ENVIRONMENT_VARIABLE = "MMDET_LITE_BACKEND"
 
@@ -31,15 +32,19 @@ class Backend:
         plain: runs plain deformable attention on checked arguments.
         why_not: given a device and a dtype, says why the backend cannot serve them,
             or None if it can.
+        device_type: the kind of device that the backend is made for, where ``'auto'``
+            warns once if it must do without; None to be passed over in silence.
     """
 
     name: str
     key_aware: Callable[..., Tensor]
     plain: Callable[..., Tensor]
     why_not: Callable[[torch.device, torch.dtype], str | None]
+    device_type: str | None = None
 
 
 _BACKENDS: dict[str, Backend] = {}
+_WARNED_OF: set[str] = set()
 
 
 def register_backend(backend: Backend) -> None:
@@ -64,7 +69,8 @@ def available_backends(
 def select_backend(name: str, device: torch.device, dtype: torch.dtype) -> Backend:
     """Resolve ``backend=``: a name, or ``'auto'`` for the best that can run.
 
-    ``MMDET_LITE_BACKEND`` takes the place of ``'auto'`` where it is set.
+    ``MMDET_LITE_BACKEND`` takes the place of ``'auto'`` where it is set. While a graph
+    is exported, ``'auto'`` is the reference: no exchange format has fused operators.
 
     Raises:
         ValueError: the name is not one of the registered backends.
@@ -73,7 +79,7 @@ def select_backend(name: str, device: torch.device, dtype: torch.dtype) -> Backe
     if name == "auto":
         name = os.environ.get(ENVIRONMENT_VARIABLE, "") or "auto"
     if name == "auto":
-        return _BACKENDS[available_backends(device, dtype)[0]]
+        return _select_best(device, dtype)
     if name not in _BACKENDS:
         known = ", ".join(repr(known) for known in ("auto", *_BACKENDS))
         raise ValueError(f"backend must be one of {known}, but got {name!r}")
@@ -83,6 +89,38 @@ def select_backend(name: str, device: torch.device, dtype: torch.dtype) -> Backe
     return _BACKENDS[name]
 
 
+def _select_best(device: torch.device, dtype: torch.dtype) -> Backend:
+    if _is_exporting():
+        return _BACKENDS["reference"]
+    for backend in _BACKENDS.values():
+        reason = backend.why_not(device, dtype)
+        if reason is None:
+            return backend
+        if backend.device_type == device.type and backend.name not in _WARNED_OF:
+            _WARNED_OF.add(backend.name)
+            warnings.warn(
+                f"backend {backend.name!r} cannot run here: {reason}; a slower one "
+                "takes its place",
+                stacklevel=4,
+            )
+    raise BackendUnavailableError(f"no backend serves {dtype} on {device}")
+
+
+def _is_exporting() -> bool:
+    # PyTorch before 2.7 does not say that torch.export is at work.
+    is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
+    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or is_exporting()
+
+
+register_backend(
+    Backend(
+        name="cpp",
+        key_aware=cpp.key_aware_deformable_attention,
+        plain=cpp.multi_scale_deformable_attention,
+        why_not=cpp.why_not,
+        device_type="cpu",
+    )
+)
 register_backend(
     Backend(
         name="reference",

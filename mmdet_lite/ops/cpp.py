@@ -1,0 +1,154 @@
+"""The attention operators as fused C++ kernels for the CPU.
+
+Each operator is one kernel forward and two backward: nothing of the size of the sampled
+values is stored, and only the inputs are kept for the backward pass. Half precision is
+accumulated in float32. Results and gradients are bit-identical from run to run and for
+any number of threads. A sampling location that is NaN or infinite counts as outside the
+map, where the reference makes NaN of it.
+
+The kernels are in ``csrc`` and are built while the package is installed, where PyTorch
+and a compiler are present; :func:`why_not` says why they are missing.
+"""
+
+import importlib.util
+
+import torch
+from torch import Tensor
+
+
+def _load_library() -> str | None:
+    """Load the kernels; returns why that failed, or None."""
+    spec = importlib.util.find_spec(f"{__package__}._cpu")
+    if spec is None or spec.origin is None:
+        return (
+            "its kernels were not built; reinstall with --no-build-isolation where "
+            "PyTorch and a C++ compiler are present"
+        )
+    try:
+        torch.ops.load_library(spec.origin)
+    except OSError as error:
+        return f"its kernels do not fit this PyTorch, reinstall the package: {error}"
+    return None
+
+
+_LOAD_FAILURE = _load_library()
+
+
+def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why the kernels cannot serve a device and dtype, or None if they can."""
+    if device.type != "cpu":
+        return f"it runs on CPU tensors, not on {device.type}"
+    return _LOAD_FAILURE
+
+
+def key_aware_deformable_attention(
+    query: Tensor,
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    key: Tensor | None,
+) -> Tensor:
+    """Args and result as in :func:`mmdet_lite.ops.key_aware_deformable_attention`.
+
+    Differentiates once; the second derivative raises RuntimeError.
+    """
+    if key is value:
+        key = None
+    return torch.ops.mmdet_lite.key_aware_attention_cpu(
+        query, value, key, spatial_shapes, level_start_index, sampling_locations
+    )
+
+
+def multi_scale_deformable_attention(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> Tensor:
+    """Args and result as in :func:`mmdet_lite.ops.multi_scale_deformable_attention`.
+
+    Differentiates once; the second derivative raises RuntimeError.
+    """
+    return torch.ops.mmdet_lite.plain_attention_cpu(
+        value, spatial_shapes, level_start_index, sampling_locations, attention_weights
+    )
+
+
+def _save_inputs(ctx, inputs: tuple, output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _key_aware_backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    query, value, key, *rest = ctx.saved_tensors
+    grads = torch.ops.mmdet_lite.key_aware_attention_cpu_backward(
+        grad_output, query, value, key, *rest
+    )
+    grad_query, grad_value, grad_key, grad_locations = grads
+    grad_key = None if key is None else grad_key
+    return grad_query, grad_value, grad_key, None, None, grad_locations
+
+
+def _plain_backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    grad_value, grad_locations, grad_weights = (
+        torch.ops.mmdet_lite.plain_attention_cpu_backward(
+            grad_output, *ctx.saved_tensors
+        )
+    )
+    return grad_value, None, None, grad_locations, grad_weights
+
+
+def _refuse_double_backward(ctx, *grads: Tensor) -> None:
+    raise RuntimeError(
+        "the fused CPU operators differentiate once; backend='reference' twice"
+    )
+
+
+def _fake_key_aware(query, value, key, spatial_shapes, level_start_index, locations):
+    return value.new_empty(*query.shape[:2], query.shape[2] * query.shape[3])
+
+
+def _fake_key_aware_backward(
+    grad_output, query, value, key, spatial_shapes, level_start_index, locations
+):
+    return (
+        query.new_empty(query.shape),
+        value.new_empty(value.shape),
+        value.new_empty(0) if key is None else key.new_empty(key.shape),
+        locations.new_empty(locations.shape),
+    )
+
+
+def _fake_plain(value, spatial_shapes, level_start_index, locations, weights):
+    return value.new_empty(*locations.shape[:2], value.shape[2] * value.shape[3])
+
+
+def _fake_plain_backward(
+    grad_output, value, spatial_shapes, level_start_index, locations, weights
+):
+    return (
+        value.new_empty(value.shape),
+        locations.new_empty(locations.shape),
+        weights.new_empty(weights.shape),
+    )
+
+
+def _register(name: str, fake, fake_backward, backward) -> None:
+    """Tell PyTorch the shapes of an operator's results and its derivative."""
+    operator = f"mmdet_lite::{name}"
+    torch.library.register_fake(operator, fake)
+    torch.library.register_autograd(operator, backward, setup_context=_save_inputs)
+    torch.library.register_fake(f"{operator}_backward", fake_backward)
+    # Without a derivative of its own the second one would be silently zero.
+    torch.library.register_autograd(f"{operator}_backward", _refuse_double_backward)
+
+
+if _LOAD_FAILURE is None:
+    _register(
+        "key_aware_attention_cpu",
+        _fake_key_aware,
+        _fake_key_aware_backward,
+        _key_aware_backward,
+    )
+    _register("plain_attention_cpu", _fake_plain, _fake_plain_backward, _plain_backward)

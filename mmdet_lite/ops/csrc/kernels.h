@@ -1,0 +1,95 @@
+// The interface between the operators, which know PyTorch, and the kernels, which know
+// only pointers: the kernels are compiled once for each instruction set, and code of
+// PyTorch's headers must not be compiled with instructions that a machine may lack.
+//
+// B batch, Q queries, M heads, D dimensions of a head, L levels, P points, S tokens.
+// Every tensor is contiguous; offsets are 64-bit throughout.
+
+#ifndef MMDET_LITE_OPS_CSRC_KERNELS_H_
+#define MMDET_LITE_OPS_CSRC_KERNELS_H_
+
+#include <cstdint>
+
+namespace mmdet_lite {
+
+// D must be a multiple of this; the operators pad it with zeros.
+constexpr int64_t kHeadDimsMultiple = 8;
+
+struct Level {
+  int32_t height;
+  int32_t width;
+  int64_t start;  // index of the level's first token
+};
+
+struct Sizes {
+  int64_t batch;
+  int64_t num_queries;
+  int64_t num_heads;
+  int64_t head_dims;
+  int64_t num_levels;
+  int64_t num_points;
+  int64_t num_tokens;
+};
+
+template <typename T>
+struct Inputs {
+  Sizes sizes;
+  const Level* levels;         // (L)
+  const T* value;              // (B, S, M, D)
+  const T* locations;          // (B, Q, M, L, P, 2)
+  const T* attention_weights;  // (B, Q, M, L, P); null: key-aware attention
+  const T* query;              // (B, Q, M, D); null: plain attention
+  const T* key;                // (B, S, M, D); null: the key is the value
+  T logit_scale;               // 1 / sqrt(D), of the D before padding
+};
+
+// What the backward pass finds by gathering; each query's results are its own.
+template <typename T>
+struct QueryGradients {
+  const T* output;    // (B, Q, M, D), the incoming gradient
+  T* locations;       // (B, Q, M, L, P, 2)
+  T* query;           // (B, Q, M, D); null: plain attention
+  // (B, Q, M, L, P). Plain attention: the gradient of the attention weights.
+  // Key-aware attention: the gradient of query · key.
+  T* logits;
+  T* attention_weights;  // (B, Q, M, L, P), recomputed; null: plain attention
+};
+
+// A sum over points of coefficient times row, to be scattered to the sampled tokens.
+template <typename T>
+struct Scattered {
+  const T* coefficients;  // (B, Q, M, L, P)
+  const T* rows;          // (B, Q, M, D)
+};
+
+// The kernels of one instruction set. Each works on a range of independent items, so
+// that the result does not depend on how the ranges are spread over threads.
+template <typename T>
+struct Kernels {
+  // Writes output (B, Q, M, D) of the items [begin, end) of B * Q.
+  void (*forward)(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end);
+
+  // Writes the gradients of the items [begin, end) of B * Q.
+  void (*query_backward)(const Inputs<T>& inputs, const QueryGradients<T>& gradients,
+                         int64_t begin, int64_t end);
+
+  // Writes grad_value (B, S, M, D) of the items [begin, end) of B * M * L. The second
+  // sum is added where its coefficients are not null.
+  void (*value_backward)(const Inputs<T>& inputs, const Scattered<T>& first,
+                         const Scattered<T>& second, T* grad_value, int64_t begin,
+                         int64_t end);
+};
+
+// The kernels for any machine of the architecture that the library was compiled for.
+template <typename T>
+Kernels<T> BaselineKernels();
+
+#ifdef MMDET_LITE_WITH_AVX2
+// The kernels for x86-64 machines with AVX2 and FMA.
+template <typename T>
+Kernels<T> Avx2Kernels();
+#endif
+
+}  // namespace mmdet_lite
+
+#endif  // MMDET_LITE_OPS_CSRC_KERNELS_H_

@@ -1,0 +1,355 @@
+// The operators as PyTorch sees them: checks, dtypes, memory and threads. The
+// computation is in the kernels.
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "kernels.h"
+
+namespace mmdet_lite {
+namespace {
+
+using at::Tensor;
+
+// The fewest queries worth a thread of their own.
+constexpr int64_t kMinQueries = 16;
+
+template <typename T>
+const Kernels<T>& BestKernels() {
+#ifdef MMDET_LITE_WITH_AVX2
+  static const Kernels<T> kernels =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
+          ? Avx2Kernels<T>()
+          : BaselineKernels<T>();
+#else
+  static const Kernels<T> kernels = BaselineKernels<T>();
+#endif
+  return kernels;
+}
+
+// Half precision is accumulated in float32. Converting a whole tensor costs less than
+// converting each row as it is gathered: a token is sampled many times.
+at::ScalarType ComputeType(const Tensor& value) {
+  return value.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+int64_t PaddedHeadDims(int64_t head_dims) {
+  return (head_dims + kHeadDimsMultiple - 1) / kHeadDimsMultiple * kHeadDimsMultiple;
+}
+
+Tensor Prepare(const Tensor& tensor, at::ScalarType type) {
+  return tensor.to(type).contiguous();
+}
+
+// As Prepare, with zeros after the dimensions of each head, which change no product.
+Tensor PrepareRows(const Tensor& tensor, at::ScalarType type, int64_t head_dims) {
+  const int64_t padding = PaddedHeadDims(head_dims) - head_dims;
+  const Tensor prepared = tensor.to(type);
+  return padding == 0 ? prepared.contiguous()
+                      : at::constant_pad_nd(prepared, {0, padding}).contiguous();
+}
+
+// Undoes PrepareRows for a result.
+Tensor FinishRows(const Tensor& rows, const Tensor& like) {
+  return rows.narrow(-1, 0, like.size(-1)).to(like.scalar_type()).contiguous();
+}
+
+std::vector<Level> ReadLevels(const Tensor& spatial_shapes,
+                              const Tensor& level_start_index, int64_t num_levels,
+                              int64_t num_tokens) {
+  TORCH_CHECK_VALUE(spatial_shapes.dim() == 2 && spatial_shapes.size(0) == num_levels &&
+                        spatial_shapes.size(1) == 2 && level_start_index.dim() == 1 &&
+                        level_start_index.size(0) == num_levels,
+                    "spatial_shapes must have shape (", num_levels,
+                    ", 2) and level_start_index (", num_levels, "), but got ",
+                    spatial_shapes.sizes(), " and ", level_start_index.sizes());
+  // The kernels number the tokens of a level with 32 bits.
+  TORCH_CHECK_VALUE(num_tokens < std::numeric_limits<int32_t>::max(),
+                    "value must have fewer than 2^31 - 1 tokens, but has ", num_tokens);
+  const Tensor shapes = Prepare(spatial_shapes, at::kLong);
+  const Tensor starts = Prepare(level_start_index, at::kLong);
+  std::vector<Level> levels(num_levels);
+  int64_t next = 0;
+  for (int64_t l = 0; l < num_levels; ++l) {
+    const int64_t height = shapes.const_data_ptr<int64_t>()[2 * l];
+    const int64_t width = shapes.const_data_ptr<int64_t>()[2 * l + 1];
+    const int64_t start = starts.const_data_ptr<int64_t>()[l];
+    TORCH_CHECK_VALUE(
+        height >= 0 && width >= 0 && height <= num_tokens && width <= num_tokens &&
+            start == next && height * width <= num_tokens - start,
+        "spatial_shapes and level_start_index do not fit ", num_tokens,
+        " tokens: level ", l, " of ", height, " x ", width, " starts at ", start);
+    levels[l] = {static_cast<int32_t>(height), static_cast<int32_t>(width), start};
+    next = start + height * width;
+  }
+  TORCH_CHECK_VALUE(next == num_tokens, "spatial_shapes hold ", next,
+                    " tokens, but value has ", num_tokens);
+  return levels;
+}
+
+// The prepared tensors of a call; the pointers of Inputs lead into them.
+class Arguments {
+ public:
+  Arguments(const Tensor& value, const Tensor& spatial_shapes,
+            const Tensor& level_start_index, const Tensor& sampling_locations,
+            const std::optional<Tensor>& attention_weights,
+            const std::optional<Tensor>& query, const std::optional<Tensor>& key) {
+    TORCH_CHECK_VALUE(value.dim() == 4, "value must have 4 dimensions, but got ",
+                      value.sizes());
+    TORCH_CHECK_VALUE(sampling_locations.dim() == 6 &&
+                          sampling_locations.size(0) == value.size(0) &&
+                          sampling_locations.size(2) == value.size(2) &&
+                          sampling_locations.size(5) == 2,
+                      "sampling_locations ", sampling_locations.sizes(),
+                      " do not fit value ", value.sizes());
+    sizes_ = {value.size(0),
+              sampling_locations.size(1),
+              value.size(2),
+              PaddedHeadDims(value.size(3)),
+              sampling_locations.size(3),
+              sampling_locations.size(4),
+              value.size(1)};
+    head_dims_ = value.size(3);
+    type_ = ComputeType(value);
+    levels_ = ReadLevels(spatial_shapes, level_start_index, sizes_.num_levels,
+                         sizes_.num_tokens);
+    value_ = PrepareRows(value, type_, head_dims_);
+    locations_ = Prepare(sampling_locations, type_);
+    if (attention_weights.has_value()) {
+      TORCH_CHECK_VALUE(
+          attention_weights->sizes() == sampling_locations.sizes().slice(0, 5),
+          "attention_weights ", attention_weights->sizes(),
+          " do not fit sampling_locations ", sampling_locations.sizes());
+      attention_weights_ = Prepare(*attention_weights, type_);
+    }
+    if (query.has_value()) {
+      CheckRows(*query, "query");
+      query_ = PrepareRows(*query, type_, head_dims_);
+    }
+    if (key.has_value()) {
+      TORCH_CHECK_VALUE(key->sizes() == value.sizes(), "key ", key->sizes(),
+                        " does not fit value ", value.sizes());
+      key_ = PrepareRows(*key, type_, head_dims_);
+    }
+  }
+
+  // Refuses a tensor that is not (B, Q, M, D).
+  void CheckRows(const Tensor& rows, const char* name) const {
+    TORCH_CHECK_VALUE(
+        rows.sizes() == at::IntArrayRef({sizes_.batch, sizes_.num_queries,
+                                         sizes_.num_heads, head_dims_}),
+        name, " has shape ", rows.sizes(), ", but (", sizes_.batch, ", ",
+        sizes_.num_queries, ", ", sizes_.num_heads, ", ", head_dims_, ") is needed");
+  }
+
+  template <typename T>
+  Inputs<T> As() const {
+    return {sizes_,
+            levels_.data(),
+            value_.const_data_ptr<T>(),
+            locations_.const_data_ptr<T>(),
+            Pointer<T>(attention_weights_),
+            Pointer<T>(query_),
+            Pointer<T>(key_),
+            static_cast<T>(1 / std::sqrt(static_cast<double>(head_dims_)))};
+  }
+
+  const Sizes& sizes() const { return sizes_; }
+  int64_t head_dims() const { return head_dims_; }
+  at::ScalarType type() const { return type_; }
+  bool key_aware() const { return query_.defined(); }
+  bool has_key() const { return key_.defined(); }
+  const Tensor& value() const { return value_; }
+  const Tensor& locations() const { return locations_; }
+
+ private:
+  template <typename T>
+  static const T* Pointer(const Tensor& tensor) {
+    return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
+  }
+
+  Sizes sizes_;
+  int64_t head_dims_;
+  at::ScalarType type_;
+  std::vector<Level> levels_;
+  Tensor value_;
+  Tensor locations_;
+  Tensor attention_weights_;
+  Tensor query_;
+  Tensor key_;
+};
+
+template <typename T>
+Tensor RunForward(const Arguments& arguments) {
+  const Sizes& sizes = arguments.sizes();
+  const Inputs<T> inputs = arguments.As<T>();
+  Tensor output = at::empty(
+      {sizes.batch, sizes.num_queries, sizes.num_heads, sizes.head_dims},
+      arguments.value().options());
+  T* data = output.mutable_data_ptr<T>();
+  at::parallel_for(0, sizes.batch * sizes.num_queries, kMinQueries,
+                   [&](int64_t begin, int64_t end) {
+                     BestKernels<T>().forward(inputs, data, begin, end);
+                   });
+  return output;
+}
+
+struct BackwardTensors {
+  Tensor query;      // undefined: plain attention
+  Tensor value;
+  Tensor key;        // undefined: plain attention, or the key is the value
+  Tensor locations;
+  Tensor logits;     // plain attention: of the attention weights
+};
+
+template <typename T>
+BackwardTensors RunBackward(const Arguments& arguments, const Tensor& grad_output) {
+  const Sizes& sizes = arguments.sizes();
+  const Inputs<T> inputs = arguments.As<T>();
+  // Not to be read off the pointers: those of empty tensors are null.
+  const bool key_aware = arguments.key_aware();
+  const auto options = arguments.value().options();
+  const Tensor& locations = arguments.locations();
+  const T* output = grad_output.const_data_ptr<T>();
+
+  BackwardTensors grads;
+  grads.locations = at::empty_like(locations);
+  grads.logits = at::empty(locations.sizes().slice(0, 5), options);
+  Tensor attention_weights;
+  QueryGradients<T> gradients = {output, grads.locations.mutable_data_ptr<T>(), nullptr,
+                                 grads.logits.mutable_data_ptr<T>(), nullptr};
+  if (key_aware) {
+    grads.query = at::empty_like(grad_output);
+    attention_weights = at::empty_like(grads.logits);
+    gradients.query = grads.query.mutable_data_ptr<T>();
+    gradients.attention_weights = attention_weights.mutable_data_ptr<T>();
+  }
+  at::parallel_for(0, sizes.batch * sizes.num_queries, kMinQueries,
+                   [&](int64_t begin, int64_t end) {
+                     BestKernels<T>().query_backward(inputs, gradients, begin, end);
+                   });
+
+  const auto scatter = [&](const Scattered<T>& first, const Scattered<T>& second) {
+    Tensor grad = at::empty_like(arguments.value());
+    T* data = grad.mutable_data_ptr<T>();
+    at::parallel_for(
+        0, sizes.batch * sizes.num_heads * sizes.num_levels, 1,
+        [&](int64_t begin, int64_t end) {
+          BestKernels<T>().value_backward(inputs, first, second, data, begin, end);
+        });
+    return grad;
+  };
+  const Scattered<T> none = {nullptr, nullptr};
+  const Scattered<T> to_value = {
+      key_aware ? gradients.attention_weights : inputs.attention_weights, output};
+  const Scattered<T> to_key = {gradients.logits, inputs.query};
+  if (key_aware && !arguments.has_key()) {
+    grads.value = scatter(to_value, to_key);
+  } else {
+    grads.value = scatter(to_value, none);
+    if (key_aware) grads.key = scatter(to_key, none);
+  }
+  return grads;
+}
+
+Tensor ForwardOf(const Arguments& arguments, const Tensor& value) {
+  const Tensor output = arguments.type() == at::kDouble
+                            ? RunForward<double>(arguments)
+                            : RunForward<float>(arguments);
+  return FinishRows(output, value).flatten(2);
+}
+
+BackwardTensors BackwardOf(const Arguments& arguments, const Tensor& grad_output) {
+  const Sizes& sizes = arguments.sizes();
+  const int64_t head_dims = arguments.head_dims();
+  TORCH_CHECK_VALUE(
+      grad_output.sizes() ==
+          at::IntArrayRef({sizes.batch, sizes.num_queries, sizes.num_heads * head_dims}),
+      "grad_output has shape ", grad_output.sizes());
+  const Tensor rows = PrepareRows(
+      grad_output.reshape({sizes.batch, sizes.num_queries, sizes.num_heads, head_dims}),
+      arguments.type(), head_dims);
+  return arguments.type() == at::kDouble ? RunBackward<double>(arguments, rows)
+                                         : RunBackward<float>(arguments, rows);
+}
+
+Tensor KeyAware(const Tensor& query, const Tensor& value,
+                const std::optional<Tensor>& key, const Tensor& spatial_shapes,
+                const Tensor& level_start_index, const Tensor& sampling_locations) {
+  const Arguments arguments(value, spatial_shapes, level_start_index,
+                            sampling_locations, std::nullopt, query, key);
+  return ForwardOf(arguments, value);
+}
+
+// Gradients of query, value, key (empty where the key is the value) and locations.
+std::tuple<Tensor, Tensor, Tensor, Tensor> KeyAwareBackward(
+    const Tensor& grad_output, const Tensor& query, const Tensor& value,
+    const std::optional<Tensor>& key, const Tensor& spatial_shapes,
+    const Tensor& level_start_index, const Tensor& sampling_locations) {
+  const Arguments arguments(value, spatial_shapes, level_start_index,
+                            sampling_locations, std::nullopt, query, key);
+  const BackwardTensors grads = BackwardOf(arguments, grad_output);
+  return {FinishRows(grads.query, query), FinishRows(grads.value, value),
+          key.has_value() ? FinishRows(grads.key, *key) : value.new_empty({0}),
+          grads.locations.to(sampling_locations.scalar_type())};
+}
+
+Tensor Plain(const Tensor& value, const Tensor& spatial_shapes,
+             const Tensor& level_start_index, const Tensor& sampling_locations,
+             const Tensor& attention_weights) {
+  const Arguments arguments(value, spatial_shapes, level_start_index,
+                            sampling_locations, attention_weights, std::nullopt,
+                            std::nullopt);
+  return ForwardOf(arguments, value);
+}
+
+// Gradients of value, locations and attention weights.
+std::tuple<Tensor, Tensor, Tensor> PlainBackward(
+    const Tensor& grad_output, const Tensor& value, const Tensor& spatial_shapes,
+    const Tensor& level_start_index, const Tensor& sampling_locations,
+    const Tensor& attention_weights) {
+  const Arguments arguments(value, spatial_shapes, level_start_index,
+                            sampling_locations, attention_weights, std::nullopt,
+                            std::nullopt);
+  const BackwardTensors grads = BackwardOf(arguments, grad_output);
+  return {FinishRows(grads.value, value),
+          grads.locations.to(sampling_locations.scalar_type()),
+          grads.logits.to(attention_weights.scalar_type())};
+}
+
+TORCH_LIBRARY_FRAGMENT(mmdet_lite, library) {
+  library.def(
+      "key_aware_attention_cpu(Tensor query, Tensor value, Tensor? key, "
+      "Tensor spatial_shapes, Tensor level_start_index, Tensor sampling_locations) "
+      "-> Tensor");
+  library.def(
+      "key_aware_attention_cpu_backward(Tensor grad_output, Tensor query, "
+      "Tensor value, Tensor? key, Tensor spatial_shapes, Tensor level_start_index, "
+      "Tensor sampling_locations) -> (Tensor, Tensor, Tensor, Tensor)");
+  library.def(
+      "plain_attention_cpu(Tensor value, Tensor spatial_shapes, "
+      "Tensor level_start_index, Tensor sampling_locations, "
+      "Tensor attention_weights) -> Tensor");
+  library.def(
+      "plain_attention_cpu_backward(Tensor grad_output, Tensor value, "
+      "Tensor spatial_shapes, Tensor level_start_index, Tensor sampling_locations, "
+      "Tensor attention_weights) -> (Tensor, Tensor, Tensor)");
+}
+
+TORCH_LIBRARY_IMPL(mmdet_lite, CPU, library) {
+  library.impl("key_aware_attention_cpu", KeyAware);
+  library.impl("key_aware_attention_cpu_backward", KeyAwareBackward);
+  library.impl("plain_attention_cpu", Plain);
+  library.impl("plain_attention_cpu_backward", PlainBackward);
+}
+
+}  // namespace
+}  // namespace mmdet_lite
