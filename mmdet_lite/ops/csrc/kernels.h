@@ -3,7 +3,7 @@
 // PyTorch's headers must not be compiled with instructions that a machine may lack.
 //
 // B batch, Q queries, M heads, D dimensions of a head, L levels, P points, S tokens.
-// Every tensor is contiguous; offsets are 64-bit throughout.
+// Tensors are contiguous but for value and key; offsets are 64-bit throughout.
 
 #ifndef MMDET_LITE_OPS_CSRC_KERNELS_H_
 #define MMDET_LITE_OPS_CSRC_KERNELS_H_
@@ -35,11 +35,14 @@ template <typename T>
 struct Inputs {
   Sizes sizes;
   const Level* levels;         // (L)
-  const T* value;              // (B, S, M, D)
+  const T* value;              // (B, S, M, D), strides below
   const T* locations;          // (B, Q, M, L, P, 2)
   const T* attention_weights;  // (B, Q, M, L, P); null: key-aware attention
   const T* query;              // (B, Q, M, D); null: plain attention
-  const T* key;                // (B, S, M, D); null: the key is the value
+  const T* key;                // as value; null: the key is the value
+  int64_t batch_stride;        // of value and key; their last dimension is dense
+  int64_t token_stride;
+  int64_t head_stride;
   T logit_scale;               // 1 / sqrt(D), of the D before padding
 };
 
@@ -66,10 +69,10 @@ struct Scattered {
 // that the result does not depend on how the ranges are spread over threads.
 template <typename T>
 struct Kernels {
-  // Writes output (B, Q, M, D) of the items [begin, end) of B * Q.
+  // Writes output (B, Q, M, D) of the items [begin, end) of B * M * Q.
   void (*forward)(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end);
 
-  // Writes the gradients of the items [begin, end) of B * Q.
+  // Writes the gradients of the items [begin, end) of B * M * Q.
   void (*query_backward)(const Inputs<T>& inputs, const QueryGradients<T>& gradients,
                          int64_t begin, int64_t end);
 

@@ -11,7 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
 #include "kernels.h"
+
+// Before a loop whose iterations touch different memory.
+#define MMDET_LITE_INDEPENDENT _Pragma("GCC ivdep")
 
 namespace mmdet_lite {
 namespace {
@@ -43,15 +50,68 @@ inline void Store(T* to, Vector<T> vector) {
   *reinterpret_cast<typename VectorOf<T>::Unaligned*>(to) = vector;
 }
 
+inline float SumLanes(Vector<float> v) {
+  return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]));
+}
+
+inline double SumLanes(Vector<double> v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+// The sums of the lanes of eight vectors.
 template <typename T>
-inline T SumLanes(Vector<T> vector) {
-  T sum = 0;
-  for (int64_t lane = 0; lane < kLanes<T>; ++lane) sum += vector[lane];
-  return sum;
+inline void SumLanesOf8(const Vector<T>* vectors, T* sums) {
+  for (int64_t i = 0; i < 8; ++i) sums[i] = SumLanes(vectors[i]);
+}
+
+#ifdef __AVX2__
+template <>
+inline void SumLanesOf8<float>(const Vector<float>* vectors, float* sums) {
+  const __m256 first = _mm256_hadd_ps(_mm256_hadd_ps(vectors[0], vectors[1]),
+                                      _mm256_hadd_ps(vectors[2], vectors[3]));
+  const __m256 second = _mm256_hadd_ps(_mm256_hadd_ps(vectors[4], vectors[5]),
+                                       _mm256_hadd_ps(vectors[6], vectors[7]));
+  Store<float>(sums, _mm256_permute2f128_ps(first, second, 0x20) +
+                         _mm256_permute2f128_ps(first, second, 0x31));
+}
+#endif
+
+// The exponential of numbers up to 0.
+inline Vector<double> ExpOfNegative(Vector<double> x) {
+  for (int64_t lane = 0; lane < kLanes<double>; ++lane) x[lane] = exp(x[lane]);
+  return x;
+}
+
+inline Vector<float> ExpOfNegative(Vector<float> x) {
+  typedef int32_t Bits __attribute__((vector_size(kVectorBytes)));
+  const Vector<float> lowest = Vector<float>{} - 87.0f;
+  const Vector<float> clamped = x < lowest ? lowest : x;
+  // Adding 1.5 * 2^23 leaves no bits for a fraction: this rounds to an integer, which
+  // then stands in the lowest bits.
+  const Vector<float> shifted = clamped * 1.44269504088896341f + 12582912.0f;
+  const Vector<float> power = shifted - 12582912.0f;
+  // exp(x) = 2^power * exp(rest); ln 2 in two parts, the first short, to lose no bits.
+  const Vector<float> rest = clamped - power * 0.693359375f + power * 2.12194440e-4f;
+  // The polynomial of Cephes' expf.
+  Vector<float> result = rest * 1.9875691500e-4f + 1.3981999507e-3f;
+  result = result * rest + 8.3334519073e-3f;
+  result = result * rest + 4.1665795894e-2f;
+  result = result * rest + 1.6666665459e-1f;
+  result = result * rest + 5.0000001201e-1f;
+  result = result * rest * rest + rest + 1.0f;
+  result = (Vector<float>)((Bits)result + ((Bits)shifted << 23));
+  return x == x ? result : x;
 }
 
 inline int64_t RoundUp(int64_t size, int64_t multiple) {
   return (size + multiple - 1) / multiple * multiple;
+}
+
+// Has a range of memory brought to the cache. Rows of a head are too far apart for the
+// machine to foresee them.
+template <typename T>
+inline void Prefetch(const T* from, int64_t size) {
+  for (int64_t i = 0; i < size; i += 64 / static_cast<int64_t>(sizeof(T))) {
+    __builtin_prefetch(from + i);
+  }
 }
 
 // An aligned array of zeros.
@@ -73,8 +133,6 @@ class Buffer {
   T* data_ = nullptr;
 };
 
-inline float Exp(float x) { return expf(x); }
-inline double Exp(double x) { return exp(x); }
 inline float Floor(float x) { return floorf(x); }
 inline double Floor(double x) { return floor(x); }
 
@@ -85,33 +143,43 @@ class Points {
  public:
   explicit Points(int64_t size)
       : size_(size),
-        padded_(RoundUp(size, 16)),
-        numbers_(8 * padded_),
-        indices_(4 * padded_) {}
+        padded_(RoundUp(size, 8)),
+        numbers_(10 * padded_),
+        indices_(7 * padded_) {}
 
-  // Says which level point `index` belongs to.
-  void SetLevel(int64_t index, const Level& level) {
-    Widths()[index] = static_cast<T>(level.width);
-    Heights()[index] = static_cast<T>(level.height);
-    indices_.get()[2 * padded_ + index] = level.width;
-    indices_.get()[3 * padded_ + index] = level.height;
+  // Says which level point `index` belongs to and the number of its first token.
+  void SetLevel(int64_t index, const Level& level, int64_t start) {
+    Numbers(2)[index] = static_cast<T>(level.width);
+    Numbers(3)[index] = static_cast<T>(level.height);
+    Indices(0)[index] = level.width;
+    Indices(1)[index] = level.height;
+    Indices(2)[index] = static_cast<int32_t>(start);
   }
 
-  // Finds the pixels of `size` locations (x, y).
-  void Locate(const T* __restrict locations) {
-    const T* __restrict widths = Widths();
-    const T* __restrict heights = Heights();
-    T* __restrict right = numbers_.get() + 2 * padded_;
-    T* __restrict below = numbers_.get() + 3 * padded_;
-    int32_t* __restrict columns = indices_.get();
-    int32_t* __restrict rows = indices_.get() + padded_;
-    for (int64_t i = 0; i < size_; ++i) {
-      T x = locations[2 * i] * widths[i] - T(0.5);
-      T y = locations[2 * i + 1] * heights[i] - T(0.5);
+  // Finds the pixels of the locations (x, y).
+  void Locate(const T* locations) {
+    memcpy(numbers_.get(), locations, 2 * size_ * sizeof(T));
+    const T* __restrict from = numbers_.get();
+    const T* __restrict widths = Numbers(2);
+    const T* __restrict heights = Numbers(3);
+    T* __restrict right = Numbers(4);
+    T* __restrict below = Numbers(5);
+    T* __restrict weights = Numbers(6);
+    const int32_t* __restrict columns_of_level = Indices(0);
+    const int32_t* __restrict rows_of_level = Indices(1);
+    const int32_t* __restrict starts = Indices(2);
+    int32_t* __restrict columns = Indices(3);
+    int32_t* __restrict rows = Indices(4);
+    int32_t* __restrict tokens = Indices(5);
+    int32_t* __restrict inside = Indices(6);
+    MMDET_LITE_INDEPENDENT
+    for (int64_t i = 0; i < padded_; ++i) {
+      T x = from[2 * i] * widths[i] - T(0.5);
+      T y = from[2 * i + 1] * heights[i] - T(0.5);
       // A point outside goes where all its pixels are outside and an integer can hold
       // it. The comparison is false for NaN: such a point counts as outside.
-      x = (x > T(-1) && x < widths[i]) ? x : T(-2);
-      y = (y > T(-1) && y < heights[i]) ? y : T(-2);
+      x = (x > T(-1)) & (x < widths[i]) ? x : T(-2);
+      y = (y > T(-1)) & (y < heights[i]) ? y : T(-2);
       const T column = Floor(x);
       const T row = Floor(y);
       right[i] = x - column;
@@ -119,8 +187,14 @@ class Points {
       columns[i] = static_cast<int32_t>(column);
       rows[i] = static_cast<int32_t>(row);
     }
-    T* __restrict weights = numbers_.get() + 4 * padded_;
-    for (int64_t i = 0; i < size_; ++i) {
+    MMDET_LITE_INDEPENDENT
+    for (int64_t i = 0; i < padded_; ++i) {
+      tokens[i] = starts[i] + rows[i] * columns_of_level[i] + columns[i];
+      inside[i] = (columns[i] >= 0) & (columns[i] + 1 < columns_of_level[i]) &
+                  (rows[i] >= 0) & (rows[i] + 1 < rows_of_level[i]);
+    }
+    MMDET_LITE_INDEPENDENT
+    for (int64_t i = 0; i < padded_; ++i) {
       weights[4 * i] = (1 - right[i]) * (1 - below[i]);
       weights[4 * i + 1] = right[i] * (1 - below[i]);
       weights[4 * i + 2] = (1 - right[i]) * below[i];
@@ -128,282 +202,462 @@ class Points {
     }
   }
 
-  int64_t Size() const { return size_; }
-  T Width(int64_t index) const { return numbers_.get()[index]; }
-  T Height(int64_t index) const { return numbers_.get()[padded_ + index]; }
-  T Right(int64_t index) const { return numbers_.get()[2 * padded_ + index]; }
-  T Below(int64_t index) const { return numbers_.get()[3 * padded_ + index]; }
+  int64_t size() const { return size_; }
+  const T* widths() const { return Numbers(2); }
+  const T* heights() const { return Numbers(3); }
 
-  // Bilinear weights of the pixels: above left, above right, below left, below right.
-  const T* Weights(int64_t index) const {
-    return numbers_.get() + 4 * padded_ + 4 * index;
-  }
+  // Distances from the pixels on the left, and from those above.
+  const T* right() const { return Numbers(4); }
+  const T* below() const { return Numbers(5); }
 
-  // The four pixels in the order of Weights. `level` is the row of the level's first
-  // token, `stride` leads from token to token, `outside` stands for pixels outside.
+  // Weights of the pixels: above left, above right, below left, below right.
+  const T* weights(int64_t index) const { return Numbers(6) + 4 * index; }
+
+  // The four pixels in the order of the weights. `stride` leads from token to token,
+  // `outside` stands for pixels outside.
   template <typename Row>
-  inline void Corners(int64_t index, Row* level, int64_t stride, Row* outside,
+  inline void Corners(int64_t index, Row* tokens, int64_t stride, Row* outside,
                       Row** corners) const {
-    const int64_t column = indices_.get()[index];
-    const int64_t row = indices_.get()[padded_ + index];
-    const int64_t width = indices_.get()[2 * padded_ + index];
-    const int64_t height = indices_.get()[3 * padded_ + index];
-    Row* first = level + (row * width + column) * stride;
-    if (column >= 0 && column + 1 < width && row >= 0 && row + 1 < height) {
-      corners[0] = first;
-      corners[1] = first + stride;
-      corners[2] = first + width * stride;
-      corners[3] = first + (width + 1) * stride;
-      return;
-    }
+    const int64_t width = Indices(0)[index];
+    Row* first = tokens + Indices(5)[index] * stride;
+    corners[0] = first;
+    corners[1] = first + stride;
+    corners[2] = first + width * stride;
+    corners[3] = first + (width + 1) * stride;
+    if (__builtin_expect(Indices(6)[index], 1)) return;
+    const int64_t height = Indices(1)[index];
+    const int64_t column = Indices(3)[index];
+    const int64_t row = Indices(4)[index];
     for (int64_t corner = 0; corner < 4; ++corner) {
       const int64_t x = column + corner % 2;
       const int64_t y = row + corner / 2;
-      const bool inside = x >= 0 && x < width && y >= 0 && y < height;
-      corners[corner] = inside ? level + (y * width + x) * stride : outside;
+      if (x < 0 || x >= width || y < 0 || y >= height) corners[corner] = outside;
     }
   }
 
  private:
-  T* Widths() const { return numbers_.get(); }
-  T* Heights() const { return numbers_.get() + padded_; }
+  T* Numbers(int64_t which) const { return numbers_.get() + which * padded_; }
+  int32_t* Indices(int64_t which) const { return indices_.get() + which * padded_; }
 
   int64_t size_;
+  // The size rounded up to whole vectors; every array goes on to there.
   int64_t padded_;
-  // Widths, heights, distances from the pixels on the left and above; then weights.
+  // Locations (two each), widths, heights, distances from the left and from above,
+  // weights (four each).
   Buffer<T> numbers_;
-  // Columns and rows of the pixels above and left; then widths and heights.
+  // Widths, heights, first tokens of the levels; then columns, rows and tokens of the
+  // pixels above and left, and whether all four pixels are inside.
   Buffer<int32_t> indices_;
 };
 
 // The points of one query and head, level by level.
 template <typename T>
 inline void SetLevels(const Inputs<T>& inputs, Points<T>* points) {
-  const Sizes& sizes = inputs.sizes;
-  for (int64_t i = 0; i < points->Size(); ++i) {
-    points->SetLevel(i, inputs.levels[i / sizes.num_points]);
+  for (int64_t i = 0; i < points->size(); ++i) {
+    const Level& level = inputs.levels[i / inputs.sizes.num_points];
+    points->SetLevel(i, level, level.start);
   }
 }
 
-// Turns logits into weights that sum to 1.
+// Turns logits into weights that sum to 1. Both arrays have room for whole vectors.
 template <typename T>
-inline void Softmax(const T* __restrict logits, T* __restrict weights, int64_t size) {
-  T largest = logits[0];
-  for (int64_t i = 1; i < size; ++i) {
-    largest = logits[i] > largest ? logits[i] : largest;
+inline void Softmax(T* logits, T* weights, int64_t size) {
+  const int64_t padded = RoundUp(size, kLanes<T>);
+  for (int64_t i = size; i < padded; ++i) logits[i] = -INFINITY;
+  Vector<T> largest = Vector<T>{} - INFINITY;
+  for (int64_t i = 0; i < padded; i += kLanes<T>) {
+    const Vector<T> vector = Load(logits + i);
+    largest = vector > largest ? vector : largest;
   }
-  T sum = 0;
-  for (int64_t i = 0; i < size; ++i) {
-    weights[i] = Exp(logits[i] - largest);
-    sum += weights[i];
+  T top = largest[0];
+  for (int64_t lane = 1; lane < kLanes<T>; ++lane) {
+    top = largest[lane] > top ? largest[lane] : top;
   }
-  const T scale = 1 / sum;
-  for (int64_t i = 0; i < size; ++i) weights[i] *= scale;
+  Vector<T> sums = {};
+  for (int64_t i = 0; i < padded; i += kLanes<T>) {
+    const Vector<T> exponential = ExpOfNegative(Load(logits + i) - top);
+    Store(weights + i, exponential);
+    sums += exponential;
+  }
+  const T scale = 1 / SumLanes(sums);
+  for (int64_t i = 0; i < padded; i += kLanes<T>) {
+    Store(weights + i, Load(weights + i) * scale);
+  }
 }
 
-// A head's dimensions as vectors. kVectors is their number where it is known at compile
+// kVectors is the number of vectors of a head's dimensions where it is known at compile
 // time, so that sums stay in registers, or 0.
 template <typename T, int kVectors>
 inline int64_t NumVectors(const Sizes& sizes) {
   return kVectors > 0 ? kVectors : sizes.head_dims / kLanes<T>;
 }
 
+// The four pixels around a point and their bilinear weights. Copies, because a store to
+// memory would have the compiler read them again.
+template <typename T>
+struct Pixels {
+  Pixels(const T* const* corners, const T* weights)
+      : corner0(corners[0]),
+        corner1(corners[1]),
+        corner2(corners[2]),
+        corner3(corners[3]),
+        weight0(weights[0]),
+        weight1(weights[1]),
+        weight2(weights[2]),
+        weight3(weights[3]) {}
+
+  // One vector of the sample.
+  Vector<T> Sample(int64_t offset) const {
+    return weight0 * Load(corner0 + offset) + weight1 * Load(corner1 + offset) +
+           weight2 * Load(corner2 + offset) + weight3 * Load(corner3 + offset);
+  }
+
+  const T* corner0;
+  const T* corner1;
+  const T* corner2;
+  const T* corner3;
+  T weight0;
+  T weight1;
+  T weight2;
+  T weight3;
+};
+
+// Writes the sum of coefficients times rows.
+template <typename T>
+inline void SumRows(const T* coefficients, const T* rows, int64_t size, int64_t vectors,
+                    T* sum) {
+  const int64_t dims = vectors * kLanes<T>;
+  for (int64_t d = 0; d < dims; d += kLanes<T>) {
+    // Two sums, because an addition waits for the one before it.
+    Vector<T> even = {};
+    Vector<T> odd = {};
+    int64_t i = 0;
+    for (; i + 1 < size; i += 2) {
+      even += coefficients[i] * Load(rows + i * dims + d);
+      odd += coefficients[i + 1] * Load(rows + (i + 1) * dims + d);
+    }
+    if (i < size) even += coefficients[i] * Load(rows + i * dims + d);
+    Store(sum + d, even + odd);
+  }
+}
+
+// Items are numbered (B, M, Q), so that a thread stays in one head's tokens: neighbouring
+// queries sample the same ones. Rows of queries are numbered (B, Q, M), as in memory.
+inline int64_t RowOf(int64_t item, const Sizes& sizes) {
+  const int64_t query = item % sizes.num_queries;
+  const int64_t batch_and_head = item / sizes.num_queries;
+  const int64_t batch = batch_and_head / sizes.num_heads;
+  const int64_t head = batch_and_head % sizes.num_heads;
+  return (batch * sizes.num_queries + query) * sizes.num_heads + head;
+}
+
+// Where an item's batch and head begin in the values and keys.
+template <typename T>
+inline int64_t FirstToken(int64_t item, const Inputs<T>& inputs) {
+  const int64_t batch_and_head = item / inputs.sizes.num_queries;
+  return batch_and_head / inputs.sizes.num_heads * inputs.batch_stride +
+         batch_and_head % inputs.sizes.num_heads * inputs.head_stride;
+}
+
+// Prefetches what the operators read of a query and head, beside the sampled tokens.
+template <typename T>
+inline void PrefetchQuery(const Inputs<T>& inputs, const T* grad_output, int64_t row) {
+  const Sizes& sizes = inputs.sizes;
+  const int64_t num_samples = sizes.num_levels * sizes.num_points;
+  if (row >= sizes.batch * sizes.num_queries * sizes.num_heads) return;
+  Prefetch(inputs.locations + row * num_samples * 2, num_samples * 2);
+  if (inputs.query != nullptr) {
+    Prefetch(inputs.query + row * sizes.head_dims, sizes.head_dims);
+  } else {
+    Prefetch(inputs.attention_weights + row * num_samples, num_samples);
+  }
+  if (grad_output != nullptr) {
+    Prefetch(grad_output + row * sizes.head_dims, sizes.head_dims);
+  }
+}
+
 template <typename T, int kVectors>
-void ForwardRange(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
+void PlainForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
   const Sizes sizes = inputs.sizes;
   const int64_t vectors = NumVectors<T, kVectors>(sizes);
   const int64_t dims = vectors * kLanes<T>;
-  const int64_t stride = sizes.num_heads * dims;
+  const int64_t stride = inputs.token_stride;
   const int64_t num_samples = sizes.num_levels * sizes.num_points;
-  const bool key_aware = inputs.query != nullptr;
-  const T* rows_of_keys = inputs.key != nullptr ? inputs.key : inputs.value;
 
   Points<T> points(num_samples);
   SetLevels(inputs, &points);
   Buffer<T> outside(dims);
-  Buffer<T> values(num_samples * dims);
-  Buffer<T> logits(num_samples);
-  Buffer<T> softmax(num_samples);
+  Buffer<T> sums(dims);
   const T* corners[4];
 
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t batch_offset = item / sizes.num_queries * sizes.num_tokens * stride;
-    for (int64_t head = 0; head < sizes.num_heads; ++head) {
-      const int64_t row = item * sizes.num_heads + head;
-      const int64_t head_offset = batch_offset + head * dims;
-      points.Locate(inputs.locations + row * num_samples * 2);
-      const T* query = key_aware ? inputs.query + row * dims : nullptr;
-
-      for (int64_t i = 0; i < num_samples; ++i) {
-        const int64_t level_offset =
-            head_offset + inputs.levels[i / sizes.num_points].start * stride;
-        const T* weights = points.Weights(i);
-        if (key_aware) {
-          points.Corners(i, rows_of_keys + level_offset, stride,
-                         static_cast<const T*>(outside.get()), corners);
-          Vector<T> dot = {};
-          for (int64_t v = 0; v < vectors; ++v) {
-            const int64_t d = v * kLanes<T>;
-            Vector<T> sample = weights[0] * Load(corners[0] + d) +
-                               weights[1] * Load(corners[1] + d) +
-                               weights[2] * Load(corners[2] + d) +
-                               weights[3] * Load(corners[3] + d);
-            Store(values.get() + i * dims + d, sample);
-            dot += sample * Load(query + d);
-          }
-          logits.get()[i] = SumLanes<T>(dot) * inputs.logit_scale;
-        }
-        if (!key_aware || inputs.key != nullptr) {
-          points.Corners(i, inputs.value + level_offset, stride,
-                         static_cast<const T*>(outside.get()), corners);
-          for (int64_t v = 0; v < vectors; ++v) {
-            const int64_t d = v * kLanes<T>;
-            Vector<T> sample = weights[0] * Load(corners[0] + d) +
-                               weights[1] * Load(corners[1] + d) +
-                               weights[2] * Load(corners[2] + d) +
-                               weights[3] * Load(corners[3] + d);
-            Store(values.get() + i * dims + d, sample);
-          }
-        }
-      }
-
-      const T* weights = softmax.get();
-      if (key_aware) {
-        Softmax(logits.get(), softmax.get(), num_samples);
-      } else {
-        weights = inputs.attention_weights + row * num_samples;
-      }
+    const int64_t row = RowOf(item, sizes);
+    const int64_t tokens = FirstToken(item, inputs);
+    const T* attention_weights = inputs.attention_weights + row * num_samples;
+    PrefetchQuery<T>(inputs, nullptr, row + 2 * sizes.num_heads);
+    points.Locate(inputs.locations + row * num_samples * 2);
+    Vector<T> registers[kVectors > 0 ? kVectors : 1] = {};
+    memset(sums.get(), 0, dims * sizeof(T));
+    for (int64_t i = 0; i < num_samples; ++i) {
+      points.Corners(i, inputs.value + tokens, stride,
+                     static_cast<const T*>(outside.get()), corners);
+      Pixels<T> pixels(corners, points.weights(i));
+      pixels.weight0 *= attention_weights[i];
+      pixels.weight1 *= attention_weights[i];
+      pixels.weight2 *= attention_weights[i];
+      pixels.weight3 *= attention_weights[i];
       for (int64_t v = 0; v < vectors; ++v) {
-        const int64_t d = v * kLanes<T>;
-        Vector<T> sum = {};
-        for (int64_t i = 0; i < num_samples; ++i) {
-          sum += weights[i] * Load(values.get() + i * dims + d);
+        const Vector<T> sample = pixels.Sample(v * kLanes<T>);
+        if constexpr (kVectors > 0) {
+          registers[v] += sample;
+        } else {
+          T* sum = sums.get() + v * kLanes<T>;
+          Store(sum, Load<T>(sum) + sample);
         }
-        Store(output + row * dims + d, sum);
       }
     }
-  }
-}
-
-// The products of one point's four pixels with a row.
-template <typename T>
-inline void Dots(const T* const* corners, const T* row, int64_t vectors, T* dots) {
-  Vector<T> sums[4] = {};
-  for (int64_t v = 0; v < vectors; ++v) {
-    const int64_t d = v * kLanes<T>;
-    const Vector<T> factor = Load(row + d);
-    for (int corner = 0; corner < 4; ++corner) {
-      sums[corner] += factor * Load(corners[corner] + d);
+    for (int64_t v = 0; v < vectors; ++v) {
+      const int64_t d = v * kLanes<T>;
+      Store(output + row * dims + d,
+            kVectors > 0 ? registers[kVectors > 0 ? v : 0] : Load<T>(sums.get() + d));
     }
   }
-  for (int corner = 0; corner < 4; ++corner) dots[corner] = SumLanes<T>(sums[corner]);
-}
-
-template <typename T>
-inline T Interpolate(const T* weights, const T* corners) {
-  return weights[0] * corners[0] + weights[1] * corners[1] + weights[2] * corners[2] +
-         weights[3] * corners[3];
 }
 
 template <typename T, int kVectors>
+void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
+  const Sizes sizes = inputs.sizes;
+  const int64_t vectors = NumVectors<T, kVectors>(sizes);
+  const int64_t dims = vectors * kLanes<T>;
+  const int64_t stride = inputs.token_stride;
+  const int64_t num_samples = sizes.num_levels * sizes.num_points;
+  const int64_t padded = RoundUp(num_samples, 8);
+
+  Points<T> points(num_samples);
+  SetLevels(inputs, &points);
+  Buffer<T> outside(dims);
+  Buffer<T> samples(num_samples * dims);
+  const T* keys = inputs.key != nullptr ? inputs.key : inputs.value;
+  Buffer<Vector<T>> products(padded);
+  Buffer<T> logits(padded);
+  Buffer<T> weights(padded);
+  const T* corners[4];
+
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t row = RowOf(item, sizes);
+    const int64_t tokens = FirstToken(item, inputs);
+    const T* query = inputs.query + row * dims;
+    PrefetchQuery<T>(inputs, nullptr, row + 2 * sizes.num_heads);
+    points.Locate(inputs.locations + row * num_samples * 2);
+    for (int64_t i = 0; i < num_samples; ++i) {
+      points.Corners(i, keys + tokens, stride, static_cast<const T*>(outside.get()), corners);
+      const Pixels<T> pixels(corners, points.weights(i));
+      Vector<T> product = {};
+      for (int64_t d = 0; d < dims; d += kLanes<T>) {
+        const Vector<T> sample = pixels.Sample(d);
+        Store(samples.get() + i * dims + d, sample);
+        product += sample * Load(query + d);
+      }
+      products.get()[i] = product;
+    }
+    for (int64_t i = 0; i < padded; i += 8) {
+      SumLanesOf8<T>(products.get() + i, logits.get() + i);
+    }
+    for (int64_t i = 0; i < padded; ++i) logits.get()[i] *= inputs.logit_scale;
+    Softmax(logits.get(), weights.get(), num_samples);
+    if (inputs.key != nullptr) {
+      for (int64_t i = 0; i < num_samples; ++i) {
+        points.Corners(i, inputs.value + tokens, stride,
+                       static_cast<const T*>(outside.get()), corners);
+        const Pixels<T> pixels(corners, points.weights(i));
+        for (int64_t d = 0; d < dims; d += kLanes<T>) {
+          Store(samples.get() + i * dims + d, pixels.Sample(d));
+        }
+      }
+    }
+    SumRows(weights.get(), samples.get(), num_samples, vectors, output + row * dims);
+  }
+}
+
+// Adds one vector's products of a point's four keys with the query.
+template <typename T>
+inline void AddKeys(const Pixels<T>& pixels, const T* query, int64_t offset,
+                    Vector<T>* products) {
+  const Vector<T> by_key = Load(query + offset);
+  products[4] += Load(pixels.corner0 + offset) * by_key;
+  products[5] += Load(pixels.corner1 + offset) * by_key;
+  products[6] += Load(pixels.corner2 + offset) * by_key;
+  products[7] += Load(pixels.corner3 + offset) * by_key;
+}
+
+// What one query and head's points need of their pixels in the backward pass: the
+// products of a pixel's value with the incoming gradient and of its key with the query,
+// interpolated and differentiated.
+template <typename T>
+class PixelProducts {
+ public:
+  explicit PixelProducts(int64_t size)
+      : padded_(RoundUp(size, 8)), products_(8 * padded_), results_(6 * padded_) {}
+
+  // Where to write a point's products: of its four pixels' values, then of their keys.
+  T* products(int64_t index) const { return products_.get() + 8 * index; }
+
+  // Interpolated at the points: value · gradient and key · query.
+  T* values() const { return Results(0); }
+  T* keys() const { return Results(1); }
+
+  void Interpolate(const Points<T>& points) const {
+    const T* __restrict all = products_.get();
+    const T* __restrict right = points.right();
+    const T* __restrict below = points.below();
+    T* __restrict values = Results(0);
+    T* __restrict keys = Results(1);
+    T* __restrict value_x = Results(2);
+    T* __restrict value_y = Results(3);
+    T* __restrict key_x = Results(4);
+    T* __restrict key_y = Results(5);
+    MMDET_LITE_INDEPENDENT
+    for (int64_t i = 0; i < padded_; ++i) {
+      const T* of = all + 8 * i;
+      const T value_above = of[1] - of[0];
+      const T value_below = of[3] - of[2];
+      const T value_left = of[2] - of[0];
+      const T key_above = of[5] - of[4];
+      const T key_below = of[7] - of[6];
+      const T key_left = of[6] - of[4];
+      value_x[i] = value_above + below[i] * (value_below - value_above);
+      value_y[i] = value_left + right[i] * (value_below - value_above);
+      key_x[i] = key_above + below[i] * (key_below - key_above);
+      key_y[i] = key_left + right[i] * (key_below - key_above);
+      values[i] = of[0] + below[i] * value_left + right[i] * value_x[i];
+      keys[i] = of[4] + below[i] * key_left + right[i] * key_x[i];
+    }
+  }
+
+  // Writes the gradients of the locations, given those of the values' and keys' shares.
+  // All arrays have room for whole vectors.
+  void Differentiate(const Points<T>& points, const T* __restrict value_shares,
+                     const T* __restrict key_shares, T* __restrict gradients) const {
+    const T* __restrict widths = points.widths();
+    const T* __restrict heights = points.heights();
+    const T* __restrict value_x = Results(2);
+    const T* __restrict value_y = Results(3);
+    const T* __restrict key_x = Results(4);
+    const T* __restrict key_y = Results(5);
+    MMDET_LITE_INDEPENDENT
+    for (int64_t i = 0; i < padded_; ++i) {
+      gradients[2 * i] =
+          widths[i] * (value_shares[i] * value_x[i] + key_shares[i] * key_x[i]);
+      gradients[2 * i + 1] =
+          heights[i] * (value_shares[i] * value_y[i] + key_shares[i] * key_y[i]);
+    }
+  }
+
+ private:
+  T* Results(int64_t which) const { return results_.get() + which * padded_; }
+
+  int64_t padded_;
+  Buffer<T> products_;
+  // Interpolated values and keys; then derivatives of the values by x and y, and keys.
+  Buffer<T> results_;
+};
+
+enum class Keys { kNone, kAreValues, kSeparate };
+
+template <typename T, int kVectors, Keys kKeys>
 void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradients,
                         int64_t begin, int64_t end) {
   const Sizes sizes = inputs.sizes;
   const int64_t vectors = NumVectors<T, kVectors>(sizes);
   const int64_t dims = vectors * kLanes<T>;
-  const int64_t stride = sizes.num_heads * dims;
+  const int64_t stride = inputs.token_stride;
   const int64_t num_samples = sizes.num_levels * sizes.num_points;
-  const bool key_aware = inputs.query != nullptr;
-  const T* rows_of_keys = inputs.key != nullptr ? inputs.key : inputs.value;
+  const int64_t padded = RoundUp(num_samples, 8);
 
   Points<T> points(num_samples);
   SetLevels(inputs, &points);
+  PixelProducts<T> pixel_products(num_samples);
   Buffer<T> outside(dims);
   Buffer<T> keys(num_samples * dims);
-  Buffer<T> logits(num_samples);
-  // Of each point's four pixels: value · incoming gradient, and key · query.
-  Buffer<T> value_dots(4 * num_samples);
-  Buffer<T> key_dots(4 * num_samples);
+  Buffer<T> value_shares(padded);
+  Buffer<T> key_shares(padded);
+  Buffer<T> grad_locations(2 * padded);
   const T* corners[4];
 
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t batch_offset = item / sizes.num_queries * sizes.num_tokens * stride;
-    for (int64_t head = 0; head < sizes.num_heads; ++head) {
-      const int64_t row = item * sizes.num_heads + head;
-      const int64_t head_offset = batch_offset + head * dims;
-      points.Locate(inputs.locations + row * num_samples * 2);
-      const T* grad_output = gradients.output + row * dims;
-      T* grad_weights = gradients.logits + row * num_samples;
-      const T* attention_weights =
-          key_aware ? gradients.attention_weights + row * num_samples
-                    : inputs.attention_weights + row * num_samples;
+    const int64_t row = RowOf(item, sizes);
+    const int64_t tokens = FirstToken(item, inputs);
+    const T* grad_output = gradients.output + row * dims;
+    const T* query = kKeys == Keys::kNone ? nullptr : inputs.query + row * dims;
+    PrefetchQuery(inputs, gradients.output, row + 2 * sizes.num_heads);
+    points.Locate(inputs.locations + row * num_samples * 2);
 
-      for (int64_t i = 0; i < num_samples; ++i) {
-        const int64_t level_offset =
-            head_offset + inputs.levels[i / sizes.num_points].start * stride;
-        const T* weights = points.Weights(i);
-        points.Corners(i, inputs.value + level_offset, stride,
+    for (int64_t i = 0; i < num_samples; ++i) {
+      Vector<T> products[8] = {};
+      points.Corners(i, inputs.value + tokens, stride,
+                     static_cast<const T*>(outside.get()), corners);
+      const Pixels<T> pixels(corners, points.weights(i));
+      for (int64_t d = 0; d < dims; d += kLanes<T>) {
+        const Vector<T> by_value = Load(grad_output + d);
+        products[0] += Load(pixels.corner0 + d) * by_value;
+        products[1] += Load(pixels.corner1 + d) * by_value;
+        products[2] += Load(pixels.corner2 + d) * by_value;
+        products[3] += Load(pixels.corner3 + d) * by_value;
+        if constexpr (kKeys == Keys::kAreValues) {
+          AddKeys(pixels, query, d, products);
+          Store(keys.get() + i * dims + d, pixels.Sample(d));
+        }
+      }
+      if constexpr (kKeys == Keys::kSeparate) {
+        points.Corners(i, inputs.key + tokens, stride,
                        static_cast<const T*>(outside.get()), corners);
-        Dots(corners, grad_output, vectors, value_dots.get() + 4 * i);
-        grad_weights[i] = Interpolate(weights, value_dots.get() + 4 * i);
-        if (key_aware) {
-          if (inputs.key != nullptr) {
-            points.Corners(i, rows_of_keys + level_offset, stride,
-                           static_cast<const T*>(outside.get()), corners);
-          }
-          Dots(corners, inputs.query + row * dims, vectors, key_dots.get() + 4 * i);
-          logits.get()[i] =
-              Interpolate(weights, key_dots.get() + 4 * i) * inputs.logit_scale;
-          for (int64_t v = 0; v < vectors; ++v) {
-            const int64_t d = v * kLanes<T>;
-            Store(keys.get() + i * dims + d, weights[0] * Load(corners[0] + d) +
-                                                 weights[1] * Load(corners[1] + d) +
-                                                 weights[2] * Load(corners[2] + d) +
-                                                 weights[3] * Load(corners[3] + d));
-          }
+        const Pixels<T> key_pixels(corners, points.weights(i));
+        for (int64_t d = 0; d < dims; d += kLanes<T>) {
+          AddKeys(key_pixels, query, d, products);
+          Store(keys.get() + i * dims + d, key_pixels.Sample(d));
         }
       }
-
-      if (key_aware) {
-        T* softmax = gradients.attention_weights + row * num_samples;
-        Softmax(logits.get(), softmax, num_samples);
-        T mean = 0;
-        for (int64_t i = 0; i < num_samples; ++i) mean += softmax[i] * grad_weights[i];
-        for (int64_t i = 0; i < num_samples; ++i) {
-          grad_weights[i] = softmax[i] * (grad_weights[i] - mean) * inputs.logit_scale;
-        }
-        for (int64_t v = 0; v < vectors; ++v) {
-          const int64_t d = v * kLanes<T>;
-          Vector<T> sum = {};
-          for (int64_t i = 0; i < num_samples; ++i) {
-            sum += grad_weights[i] * Load(keys.get() + i * dims + d);
-          }
-          Store(gradients.query + row * dims + d, sum);
-        }
-      }
-
-      T* grad_locations = gradients.locations + row * num_samples * 2;
-      for (int64_t i = 0; i < num_samples; ++i) {
-        T dots[4];
-        for (int corner = 0; corner < 4; ++corner) {
-          dots[corner] = attention_weights[i] * value_dots.get()[4 * i + corner];
-          if (key_aware) dots[corner] += grad_weights[i] * key_dots.get()[4 * i + corner];
-        }
-        const T right = points.Right(i);
-        const T below = points.Below(i);
-        grad_locations[2 * i] = points.Width(i) * ((1 - below) * (dots[1] - dots[0]) +
-                                                   below * (dots[3] - dots[2]));
-        grad_locations[2 * i + 1] =
-            points.Height(i) *
-            ((1 - right) * (dots[2] - dots[0]) + right * (dots[3] - dots[1]));
-      }
+      SumLanesOf8<T>(products, pixel_products.products(i));
     }
+    pixel_products.Interpolate(points);
+
+    T* grad_weights = pixel_products.values();
+    if constexpr (kKeys == Keys::kNone) {
+      memcpy(value_shares.get(), inputs.attention_weights + row * num_samples,
+             num_samples * sizeof(T));
+      memcpy(gradients.logits + row * num_samples, grad_weights,
+             num_samples * sizeof(T));
+    } else {
+      T* logits = pixel_products.keys();
+      for (int64_t i = 0; i < padded; ++i) logits[i] *= inputs.logit_scale;
+      Softmax(logits, value_shares.get(), num_samples);
+      Vector<T> sums = {};
+      for (int64_t i = 0; i < padded; i += kLanes<T>) {
+        sums += Load<T>(value_shares.get() + i) * Load<T>(grad_weights + i);
+      }
+      const T mean = SumLanes(sums);
+      for (int64_t i = 0; i < padded; i += kLanes<T>) {
+        Store<T>(key_shares.get() + i, Load<T>(value_shares.get() + i) *
+                                           (Load<T>(grad_weights + i) - mean) *
+                                           inputs.logit_scale);
+      }
+      SumRows(key_shares.get(), keys.get(), num_samples, vectors,
+              gradients.query + row * dims);
+      memcpy(gradients.attention_weights + row * num_samples, value_shares.get(),
+             num_samples * sizeof(T));
+      memcpy(gradients.logits + row * num_samples, key_shares.get(),
+             num_samples * sizeof(T));
+    }
+    pixel_products.Differentiate(points, value_shares.get(), key_shares.get(),
+                                 grad_locations.get());
+    memcpy(gradients.locations + row * num_samples * 2, grad_locations.get(),
+           2 * num_samples * sizeof(T));
   }
 }
 
 // An item is one level of one head: its owner alone adds to it, in the order of the
 // queries, which makes the sum the same for any number of threads.
-template <typename T, int kVectors>
+template <typename T, int kVectors, bool kTwo>
 void ValueBackwardRange(const Inputs<T>& inputs, const Scattered<T>& first,
                         const Scattered<T>& second, T* grad_value, int64_t begin,
                         int64_t end) {
@@ -411,7 +665,8 @@ void ValueBackwardRange(const Inputs<T>& inputs, const Scattered<T>& first,
   const int64_t vectors = NumVectors<T, kVectors>(sizes);
   const int64_t dims = vectors * kLanes<T>;
   const int64_t stride = sizes.num_heads * dims;
-  const int64_t num_samples = sizes.num_levels * sizes.num_points;
+  const int64_t num_points = sizes.num_points;
+  const int64_t num_samples = sizes.num_levels * num_points;
 
   int64_t most_tokens = 0;
   for (int64_t l = 0; l < sizes.num_levels; ++l) {
@@ -419,11 +674,14 @@ void ValueBackwardRange(const Inputs<T>& inputs, const Scattered<T>& first,
         static_cast<int64_t>(inputs.levels[l].height) * inputs.levels[l].width;
     most_tokens = tokens > most_tokens ? tokens : most_tokens;
   }
-  // The level's gradient with tokens side by side, and a row for pixels outside.
+  // The level's gradient with its tokens side by side, and a row for pixels outside:
+  // a head's rows in grad_value are so far apart that they share few cache sets.
   Buffer<T> sums((most_tokens + 1) * dims);
   T* outside = sums.get() + most_tokens * dims;
-  Buffer<T> contribution(dims);
-  Points<T> points(sizes.num_points);
+  // Queries are located several at a time, to fill vectors with a level's few points.
+  constexpr int64_t kBlock = 16;
+  Points<T> points(kBlock * num_points);
+  Buffer<T> locations(kBlock * num_points * 2);
   T* corners[4];
 
   for (int64_t item = begin; item < end; ++item) {
@@ -432,27 +690,51 @@ void ValueBackwardRange(const Inputs<T>& inputs, const Scattered<T>& first,
     const int64_t level_index = item % sizes.num_levels;
     const Level& level = inputs.levels[level_index];
     const int64_t tokens = static_cast<int64_t>(level.height) * level.width;
-    for (int64_t i = 0; i < sizes.num_points; ++i) points.SetLevel(i, level);
+    for (int64_t i = 0; i < points.size(); ++i) points.SetLevel(i, level, 0);
     memset(sums.get(), 0, tokens * dims * sizeof(T));
 
-    for (int64_t query = 0; query < sizes.num_queries; ++query) {
-      const int64_t row =
-          (batch * sizes.num_queries + query) * sizes.num_heads + head;
-      const int64_t sample = row * num_samples + level_index * sizes.num_points;
-      points.Locate(inputs.locations + sample * 2);
-      for (int64_t i = 0; i < sizes.num_points; ++i) {
-        const T* weights = points.Weights(i);
-        points.Corners(i, sums.get(), dims, outside, corners);
-        for (int64_t v = 0; v < vectors; ++v) {
-          const int64_t d = v * kLanes<T>;
-          Vector<T> sum =
-              first.coefficients[sample + i] * Load(first.rows + row * dims + d);
-          if (second.coefficients != nullptr) {
-            sum += second.coefficients[sample + i] * Load(second.rows + row * dims + d);
-          }
-          for (int corner = 0; corner < 4; ++corner) {
-            T* to = corners[corner] + d;
-            Store(to, Load<T>(to) + weights[corner] * sum);
+    for (int64_t block = 0; block < sizes.num_queries; block += kBlock) {
+      const int64_t left = sizes.num_queries - block;
+      const int64_t size = left < kBlock ? left : kBlock;
+      const int64_t first_row =
+          (batch * sizes.num_queries + block) * sizes.num_heads + head;
+      for (int64_t query = 0; query < size; ++query) {
+        const int64_t row = first_row + query * sizes.num_heads;
+        memcpy(locations.get() + query * num_points * 2,
+               inputs.locations + (row * num_samples + level_index * num_points) * 2,
+               num_points * 2 * sizeof(T));
+      }
+      points.Locate(locations.get());
+      for (int64_t query = 0; query < left - size && query < kBlock; ++query) {
+        const int64_t row = first_row + (kBlock + query) * sizes.num_heads;
+        const int64_t sample = row * num_samples + level_index * num_points;
+        Prefetch(inputs.locations + 2 * sample, 2 * num_points);
+        Prefetch(first.coefficients + sample, num_points);
+        Prefetch(first.rows + row * dims, dims);
+        if (kTwo) {
+          Prefetch(second.coefficients + sample, num_points);
+          Prefetch(second.rows + row * dims, dims);
+        }
+      }
+      for (int64_t query = 0; query < size; ++query) {
+        const int64_t row = first_row + query * sizes.num_heads;
+        const int64_t sample = row * num_samples + level_index * num_points;
+        const T* first_row_of_query = first.rows + row * dims;
+        const T* second_row_of_query = kTwo ? second.rows + row * dims : nullptr;
+        for (int64_t i = 0; i < num_points; ++i) {
+          const int64_t point = query * num_points + i;
+          points.Corners(point, sums.get(), dims, outside, corners);
+          const T weights[4] = {points.weights(point)[0], points.weights(point)[1],
+                                points.weights(point)[2], points.weights(point)[3]};
+          const T by_first = first.coefficients[sample + i];
+          const T by_second = kTwo ? second.coefficients[sample + i] : 0;
+          for (int64_t d = 0; d < dims; d += kLanes<T>) {
+            Vector<T> sum = by_first * Load(first_row_of_query + d);
+            if (kTwo) sum += by_second * Load(second_row_of_query + d);
+            for (int corner = 0; corner < 4; ++corner) {
+              T* to = corners[corner] + d;
+              Store(to, Load<T>(to) + weights[corner] * sum);
+            }
           }
         }
       }
@@ -460,8 +742,19 @@ void ValueBackwardRange(const Inputs<T>& inputs, const Scattered<T>& first,
 
     T* to = grad_value + (batch * sizes.num_tokens + level.start) * stride + head * dims;
     for (int64_t token = 0; token < tokens; ++token) {
-      memcpy(to + token * stride, sums.get() + token * dims, dims * sizeof(T));
+      for (int64_t d = 0; d < dims; d += kLanes<T>) {
+        Store(to + token * stride + d, Load<T>(sums.get() + token * dims + d));
+      }
     }
+  }
+}
+
+template <typename T, int kVectors>
+void ForwardRange(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
+  if (inputs.query != nullptr) {
+    KeyAwareForward<T, kVectors>(inputs, output, begin, end);
+  } else {
+    PlainForward<T, kVectors>(inputs, output, begin, end);
   }
 }
 
@@ -475,6 +768,18 @@ void Forward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
   }
 }
 
+template <typename T, int kVectors>
+void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradients,
+                        int64_t begin, int64_t end) {
+  if (inputs.query == nullptr) {
+    QueryBackwardRange<T, kVectors, Keys::kNone>(inputs, gradients, begin, end);
+  } else if (inputs.key == nullptr) {
+    QueryBackwardRange<T, kVectors, Keys::kAreValues>(inputs, gradients, begin, end);
+  } else {
+    QueryBackwardRange<T, kVectors, Keys::kSeparate>(inputs, gradients, begin, end);
+  }
+}
+
 template <typename T>
 void QueryBackward(const Inputs<T>& inputs, const QueryGradients<T>& gradients,
                    int64_t begin, int64_t end) {
@@ -483,6 +788,17 @@ void QueryBackward(const Inputs<T>& inputs, const QueryGradients<T>& gradients,
       return QueryBackwardRange<T, 4>(inputs, gradients, begin, end);
     default:
       return QueryBackwardRange<T, 0>(inputs, gradients, begin, end);
+  }
+}
+
+template <typename T, int kVectors>
+void ValueBackwardRange(const Inputs<T>& inputs, const Scattered<T>& first,
+                        const Scattered<T>& second, T* grad_value, int64_t begin,
+                        int64_t end) {
+  if (second.coefficients != nullptr) {
+    ValueBackwardRange<T, kVectors, true>(inputs, first, second, grad_value, begin, end);
+  } else {
+    ValueBackwardRange<T, kVectors, false>(inputs, first, second, grad_value, begin, end);
   }
 }
 

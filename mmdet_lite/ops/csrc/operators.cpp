@@ -19,8 +19,11 @@ namespace {
 
 using at::Tensor;
 
-// The fewest queries worth a thread of their own.
-constexpr int64_t kMinQueries = 16;
+// The fewest queries of a head that are worth a thread of their own.
+constexpr int64_t kMinQueries = 128;
+
+// From how many samples per token on it pays to lay the tokens out head by head.
+constexpr int64_t kSamplesPerToken = 2;
 
 template <typename T>
 const Kernels<T>& BestKernels() {
@@ -121,7 +124,9 @@ class Arguments {
     type_ = ComputeType(value);
     levels_ = ReadLevels(spatial_shapes, level_start_index, sizes_.num_levels,
                          sizes_.num_tokens);
-    value_ = PrepareRows(value, type_, head_dims_);
+    head_major_ = sizes_.num_queries * sizes_.num_levels * sizes_.num_points >=
+                  kSamplesPerToken * sizes_.num_tokens;
+    value_ = PrepareTokens(value);
     locations_ = Prepare(sampling_locations, type_);
     if (attention_weights.has_value()) {
       TORCH_CHECK_VALUE(
@@ -137,7 +142,7 @@ class Arguments {
     if (key.has_value()) {
       TORCH_CHECK_VALUE(key->sizes() == value.sizes(), "key ", key->sizes(),
                         " does not fit value ", value.sizes());
-      key_ = PrepareRows(*key, type_, head_dims_);
+      key_ = PrepareTokens(*key);
     }
   }
 
@@ -159,6 +164,9 @@ class Arguments {
             Pointer<T>(attention_weights_),
             Pointer<T>(query_),
             Pointer<T>(key_),
+            value_.stride(0),
+            value_.stride(1),
+            value_.stride(2),
             static_cast<T>(1 / std::sqrt(static_cast<double>(head_dims_)))};
   }
 
@@ -171,6 +179,12 @@ class Arguments {
   const Tensor& locations() const { return locations_; }
 
  private:
+  // Side by side, a head's tokens stay in cache far better than across the heads'.
+  Tensor PrepareTokens(const Tensor& tokens) const {
+    const Tensor rows = PrepareRows(tokens, type_, head_dims_);
+    return head_major_ ? rows.transpose(1, 2).contiguous().transpose(1, 2) : rows;
+  }
+
   template <typename T>
   static const T* Pointer(const Tensor& tensor) {
     return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
@@ -179,6 +193,7 @@ class Arguments {
   Sizes sizes_;
   int64_t head_dims_;
   at::ScalarType type_;
+  bool head_major_;
   std::vector<Level> levels_;
   Tensor value_;
   Tensor locations_;
@@ -195,7 +210,7 @@ Tensor RunForward(const Arguments& arguments) {
       {sizes.batch, sizes.num_queries, sizes.num_heads, sizes.head_dims},
       arguments.value().options());
   T* data = output.mutable_data_ptr<T>();
-  at::parallel_for(0, sizes.batch * sizes.num_queries, kMinQueries,
+  at::parallel_for(0, sizes.batch * sizes.num_heads * sizes.num_queries, kMinQueries,
                    [&](int64_t begin, int64_t end) {
                      BestKernels<T>().forward(inputs, data, begin, end);
                    });
@@ -232,13 +247,13 @@ BackwardTensors RunBackward(const Arguments& arguments, const Tensor& grad_outpu
     gradients.query = grads.query.mutable_data_ptr<T>();
     gradients.attention_weights = attention_weights.mutable_data_ptr<T>();
   }
-  at::parallel_for(0, sizes.batch * sizes.num_queries, kMinQueries,
+  at::parallel_for(0, sizes.batch * sizes.num_heads * sizes.num_queries, kMinQueries,
                    [&](int64_t begin, int64_t end) {
                      BestKernels<T>().query_backward(inputs, gradients, begin, end);
                    });
 
   const auto scatter = [&](const Scattered<T>& first, const Scattered<T>& second) {
-    Tensor grad = at::empty_like(arguments.value());
+    Tensor grad = at::empty(arguments.value().sizes(), options);
     T* data = grad.mutable_data_ptr<T>();
     at::parallel_for(
         0, sizes.batch * sizes.num_heads * sizes.num_levels, 1,
