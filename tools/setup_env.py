@@ -299,6 +299,9 @@ def fingerprint(project: Project, torch: str) -> str:
         project.requirements,
         project.tested,
         project.root / "setup.cfg",
+        # The extension is compiled while the package is installed.
+        project.root / "setup.py",
+        *sorted((project.root / "mmdet_lite" / "ops" / "csrc").iterdir()),
         Path(__file__),
     ]
     parts = [PYTHON_TAG, str(project.root), torch]

@@ -11,9 +11,15 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tools" / "setup_env.py"
-READ_FILES = ("requirements.txt", "requirements/tested.txt", "setup.cfg")
+READ_FILES = (
+    "requirements.txt",
+    "requirements/tested.txt",
+    "setup.cfg",
+    "setup.py",
+    "mmdet_lite/ops/csrc/operators.cpp",
+)
 WHEEL = f"mmcv-2.1.0-cp311-cp311-linux_{os.uname().machine}.whl"
 NO_TORCH = """\
 ERROR: Could not find a version that satisfies the requirement torch==2.13.0 (from \
@@ -38,9 +44,9 @@ def project_root(tmp_path):
     """A checkout with nothing but the files that the set-up reads."""
     root = tmp_path / "checkout"
     (root / "tools").mkdir(parents=True)
-    (root / "requirements").mkdir()
     shutil.copy(SCRIPT, root / "tools")
     for name in READ_FILES:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     return root
 
