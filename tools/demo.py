@@ -25,11 +25,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--work-dir", default="work_dirs/demo", help="folder for everything that is left"
+        "--work-dir",
+        default="work_dirs/demo",
+        help="folder for everything that is left",
     )
     parser.add_argument("--data-root", default="data/digits", help="folder of the data")
     args = parser.parse_args()
-    work_dir, data_root = Path(args.work_dir).absolute(), Path(args.data_root).absolute()
+    work_dir, data_root = (
+        Path(args.work_dir).absolute(),
+        Path(args.data_root).absolute(),
+    )
 
     print(f"making the digits data set in {data_root}", flush=True)
     make_digits_dataset(data_root)
