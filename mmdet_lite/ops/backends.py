@@ -54,6 +54,11 @@ def register_backend(backend: Backend) -> None:
     _BACKENDS[backend.name] = backend
 
 
+def all_backends() -> list[Backend]:
+    """Every backend that the package knows, best first."""
+    return list(_BACKENDS.values())
+
+
 def available_backends(
     device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> list[str]:
