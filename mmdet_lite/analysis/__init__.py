@@ -1,0 +1,1 @@
+"""Measure operators and models: time, memory, and what is matrix multiplication."""

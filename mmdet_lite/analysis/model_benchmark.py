@@ -1,0 +1,214 @@
+"""Measure stock and Lite models, whole or their encoders alone, and training steps."""
+
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+from mmengine.config import Config
+from mmengine.hub import get_config
+from torch import nn
+
+from ..ops.mmcv_operator import mmcv_operator
+from .matmul import matmuls_of
+from .timing import Run, peak_memory, time_interleaved
+
+DINO = "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py"
+
+SUBJECTS: dict[str, dict[str, Any]] = {
+    "dino-stock": {"fast": False, "options": {}},
+    "dino": {"fast": True, "options": {}},
+    "lite-dino_h3l1-2p1x3": {"fast": True, "options": {"model.type": "LiteDINO"}},
+    "lite-dino_h3l1-6p1x1": {
+        "fast": True,
+        "options": {
+            "model.type": "LiteDINO",
+            "model.encoder.num_high_updates": 6,
+            "model.encoder.num_blocks": 1,
+        },
+    },
+    "lite-dino_h2l2-2p1x3": {
+        "fast": True,
+        "options": {"model.type": "LiteDINO", "model.encoder.num_high_levels": 2},
+    },
+}
+"""DINO as mmdet runs it, DINO on the fast plain operator, and the Lite variants."""
+
+
+def measure_models(
+    names: list[str],
+    part: str,
+    image_shape: tuple[int, int],
+    device: torch.device,
+    repeats: int,
+    bfloat16: bool = False,
+    batch: int = 1,
+) -> list[dict[str, Any]]:
+    """Time inference of whole models or of their encoders.
+
+    Args:
+        names: of :data:`SUBJECTS`.
+        part: ``'model'``, from image to detections, or ``'encoder'``.
+        image_shape: (height, width).
+        device: where to run.
+        repeats: counted runs.
+        bfloat16: run under autocast to bfloat16.
+        batch: images.
+
+    Returns:
+        list: a row for each name: time, the time of its matrix multiplications alone
+        (convolutions are not counted among them), their multiply-accumulates, and
+        ``peak_memory`` in bytes.
+    """
+    subjects: dict[str, Run] = {}
+    matmuls: dict[str, Run] = {}
+    multiplies = {}
+    for name in names:
+        cfg = get_config(DINO)
+        cfg.merge_from_dict(SUBJECTS[name]["options"])
+        model = _build(cfg, device).eval()
+        run = _inference(model, part, image_shape, batch)
+        subjects[name] = partial(
+            _run_as, run, SUBJECTS[name]["fast"], bfloat16, device.type
+        )
+        if part == "encoder":
+            matmuls[f"{name}, matmul"], multiplies[name] = matmuls_of(subjects[name])
+    times = time_interleaved({**subjects, **matmuls}, repeats, device)
+    return [
+        {
+            "subject": name,
+            "part": part,
+            "image_shape": list(image_shape),
+            "batch": batch,
+            "dtype": "bfloat16 autocast" if bfloat16 else "float32",
+            "time": times[name],
+            "matmul_time": times.get(f"{name}, matmul"),
+            "matmul_macs": multiplies.get(name),
+            "peak_memory": peak_memory(subjects[name], device),
+        }
+        for name in names
+    ]
+
+
+def measure_training(
+    cfg: Config,
+    image_shape: tuple[int, int],
+    batch: int,
+    device: torch.device,
+    repeats: int,
+    num_objects: int = 14,
+) -> list[dict[str, Any]]:
+    """Time a training iteration on the reference operator and on the best one.
+
+    An iteration is forward, backward and the optimizer's step on random images.
+
+    Args:
+        cfg: a whole config of a detector.
+        image_shape: (height, width).
+        batch: images of an iteration.
+        device: where to run.
+        repeats: counted runs.
+        num_objects: ground truth of each image.
+
+    Returns:
+        list: a row for each backend: time and ``peak_memory`` in bytes.
+    """
+    subjects = {}
+    for backend in ("reference", "auto"):
+        model = _build(cfg.copy(), device).train()
+        for module in model.modules():
+            if hasattr(module, "backend"):
+                module.backend = backend
+        step = _training_step(
+            model, cfg.model.bbox_head.num_classes, image_shape, batch, num_objects
+        )
+        subjects[backend] = partial(
+            _run_as, step, backend == "auto", False, device.type
+        )
+    times = time_interleaved(subjects, repeats, device)
+    return [
+        {
+            "subject": f"training iteration, {backend} operator",
+            "image_shape": list(image_shape),
+            "batch": batch,
+            "dtype": "float32",
+            "time": times[backend],
+            "peak_memory": peak_memory(subject, device),
+        }
+        for backend, subject in subjects.items()
+    ]
+
+
+def _build(cfg: Config, device: torch.device) -> nn.Module:
+    # Time does not depend on weights; downloading them would.
+    cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    return model.to(device)
+
+
+def _inference(
+    model: nn.Module, part: str, image_shape: tuple[int, int], batch: int
+) -> Callable[[], object]:
+    data = _random_batch(model, image_shape, batch, training=False)
+    if part == "model":
+        return torch.no_grad()(lambda: model(**data, mode="predict"))
+    with torch.no_grad():
+        features = model.extract_feat(data["inputs"])
+        encoder_inputs, _ = model.pre_transformer(features, data["data_samples"])
+    return torch.no_grad()(lambda: model.forward_encoder(**encoder_inputs))
+
+
+def _training_step(
+    model: nn.Module,
+    num_classes: int,
+    image_shape: tuple[int, int],
+    batch: int,
+    num_objects: int,
+) -> Callable[[], None]:
+    data = _random_batch(
+        model, image_shape, batch, True, num_classes=num_classes, items=num_objects
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss, _ = model.parse_losses(model(**data, mode="loss"))
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _random_batch(
+    model: nn.Module,
+    image_shape: tuple[int, int],
+    batch: int,
+    training: bool,
+    num_classes: int = 80,
+    items: int = 1,
+) -> dict[str, Any]:
+    state = np.random.get_state()
+    data = demo_mm_inputs(
+        batch,
+        [[3, *image_shape]] * batch,
+        num_items=[items] * batch,
+        num_classes=num_classes,
+    )
+    np.random.set_state(state)
+    return model.data_preprocessor(data, training)
+
+
+def _run_as(
+    run: Callable[[], object], fast: bool, bfloat16: bool, device_type: str
+) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(mmcv_operator(fast))
+        stack.enter_context(
+            torch.autocast(device_type, torch.bfloat16) if bfloat16 else nullcontext()
+        )
+        run()

@@ -1,0 +1,149 @@
+"""Time and memory of operators, encoders, models and training, side by side.
+
+    python tools/benchmark.py operator --json operator.json
+    python tools/benchmark.py encoder --json encoder.json
+    python tools/benchmark.py model --subjects dino-stock lite-dino_h3l1-2p1x3
+    python tools/benchmark.py training --config CONFIG --shape 240 320 --batch 2
+    python tools/benchmark.py table operator.json
+
+Subjects take turns, so that a noisy machine is fair to all; figures are medians. On a
+GPU it measures the GPU's backends by itself.
+"""
+
+import argparse
+import shlex
+import sys
+
+import torch
+from mmdet.utils import register_all_modules
+from mmengine.logging import MMLogger
+
+from mmdet_lite.analysis.model_benchmark import (
+    SUBJECTS,
+    measure_models,
+    measure_training,
+)
+from mmdet_lite.analysis.operator_benchmark import measure_operators
+from mmdet_lite.analysis.report import (
+    load_measurement,
+    markdown_of,
+    save_measurement,
+)
+from mmdet_lite.analysis.timing import describe_environment
+from mmdet_lite.engine import exit_on_config_error, keep_freed_memory, load_config
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    table = commands.add_parser("table", help="print a file's table in Markdown")
+    table.add_argument("file", help="what --json wrote")
+
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", metavar="FILE", help="write the measurement there")
+    shared.add_argument("--repeats", type=int, default=5, help="counted runs")
+    shared.add_argument("--threads", type=int, help="processor threads of PyTorch")
+    shared.add_argument(
+        "--shape", type=int, nargs=2, default=(800, 1066), metavar=("H", "W")
+    )
+    shared.add_argument("--batch", type=int, default=1, help="images")
+    shared.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where to run",
+    )
+    shared.add_argument(
+        "--give-memory-back",
+        action="store_true",
+        help="leave the C library's handling of freed memory as it is by default",
+    )
+
+    operator = commands.add_parser("operator", parents=[shared], help="every backend")
+    operator.add_argument(
+        "--queries",
+        nargs="+",
+        default=["300", "4421", "all"],
+        help="numbers of queries, 'all' for as many as tokens",
+    )
+    operator.add_argument(
+        "--dtypes", nargs="+", choices=DTYPES, default=["float32"], help="of features"
+    )
+    for part in ("encoder", "model"):
+        model = commands.add_parser(part, parents=[shared], help=f"inference, {part}")
+        model.add_argument(
+            "--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS)
+        )
+        model.add_argument(
+            "--bfloat16", action="store_true", help="autocast to bfloat16"
+        )
+    training = commands.add_parser("training", parents=[shared], help="an iteration")
+    training.add_argument("--config", required=True, help="of the detector to train")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print the table, write the file."""
+    args = parse_args()
+    if args.command == "table":
+        print(markdown_of(load_measurement(args.file)))
+        return
+    register_all_modules(init_default_scope=True)
+    MMLogger.get_instance("mmengine").setLevel("ERROR")
+    torch.manual_seed(0)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if not args.give_memory_back:
+        keep_freed_memory()
+    device = torch.device(args.device)
+    shape = tuple(args.shape)
+    with exit_on_config_error():
+        if args.command == "operator":
+            rows = measure_operators(
+                shape,
+                [None if count == "all" else int(count) for count in args.queries],
+                [DTYPES[name] for name in args.dtypes],
+                device,
+                args.repeats,
+                args.batch,
+            )
+        elif args.command == "training":
+            args.launcher, args.cfg_options, args.work_dir = "none", None, None
+            args.local_rank = 0
+            rows = measure_training(
+                load_config(args), shape, args.batch, device, args.repeats
+            )
+        else:
+            rows = measure_models(
+                args.subjects,
+                args.command,
+                shape,
+                device,
+                args.repeats,
+                args.bfloat16,
+                args.batch,
+            )
+    measurement = {
+        "kind": args.command,
+        "command": f"python tools/benchmark.py {shlex.join(sys.argv[1:])}",
+        "image_shape": list(shape),
+        "batch": args.batch,
+        "repeats": args.repeats,
+        "environment": describe_environment(device),
+        "rows": rows,
+    }
+    if args.json:
+        save_measurement(args.json, measurement)
+    print(markdown_of(measurement))
+
+
+if __name__ == "__main__":
+    main()
