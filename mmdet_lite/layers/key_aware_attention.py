@@ -160,16 +160,26 @@ def sampling_locations_from(
     Raises:
         ValueError: the last dimension of ``reference_points`` is not 2 or 4.
     """
-    offsets = sampling_offsets.unflatten(-1, (num_heads, -1, num_points, 2)).to(
-        reference_points.dtype
+    if reference_points.shape[-1] == 2:
+        scale = 1 / spatial_shapes.flip(-1).to(reference_points.dtype)
+    elif reference_points.shape[-1] == 4:
+        scale = reference_points[..., 2:] * (0.5 / num_points)
+    else:
+        raise ValueError(
+            "the last dimension of reference_points must be 2 (x, y) or 4 (x, y, w, "
+            f"h), but got shape {tuple(reference_points.shape)}"
+        )
+    # One pass over the offsets, along rows of num_levels * num_points * 2 numbers:
+    # broadcasting over pairs (x, y) would take several times as long.
+    locations = torch.addcmul(
+        _for_each_point(reference_points[..., :2], num_points),
+        sampling_offsets.unflatten(-1, (num_heads, -1)).to(reference_points.dtype),
+        _for_each_point(scale, num_points),
     )
-    # (batch, num_queries, 1, num_levels, 1, 2 or 4), for every head and point
-    references = reference_points[:, :, None, :, None]
-    if references.shape[-1] == 2:
-        return references + offsets / spatial_shapes.flip(-1)[:, None]
-    if references.shape[-1] == 4:
-        return references[..., :2] + offsets / num_points * references[..., 2:] * 0.5
-    raise ValueError(
-        "the last dimension of reference_points must be 2 (x, y) or 4 (x, y, w, h), "
-        f"but got shape {tuple(reference_points.shape)}"
-    )
+    return locations.unflatten(-1, (-1, num_points, 2))
+
+
+def _for_each_point(per_level: Tensor, num_points: int) -> Tensor:
+    """(..., num_levels, 2) -> (..., 1, num_levels * num_points * 2), for every head."""
+    repeated = per_level.unsqueeze(-2).expand(*per_level.shape[:-1], num_points, 2)
+    return repeated.flatten(-3).unsqueeze(-2)
