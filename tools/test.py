@@ -20,6 +20,7 @@ from mmdet_lite.engine import (
     exit_on_config_error,
     keep_freed_memory,
     load_config,
+    predict_in_float32,
 )
 from mmdet_lite.errors import ConfigError
 
@@ -40,6 +41,11 @@ def parse_args() -> argparse.Namespace:
         "--wait-time", type=float, default=2, help="seconds between shown images"
     )
     parser.add_argument(
+        "--amp",
+        action="store_true",
+        help="test in mixed precision: float16 on a GPU, bfloat16 on a processor",
+    )
+    parser.add_argument(
         "--tta", action="store_true", help="average predictions over flipped images"
     )
     return parser.parse_args()
@@ -58,6 +64,8 @@ def main() -> None:
         if args.out is not None and not args.out.endswith((".pkl", ".pickle")):
             raise ConfigError(f"--out must end in .pkl or .pickle, but is {args.out}")
         cfg.load_from = args.checkpoint
+        if args.amp:
+            cfg.test_cfg.fp16 = True  # mmengine's name for autocast of any kind.
         if args.show or args.show_dir:
             if args.show_dir:
                 # mmdet joins a relative folder to the work dir anew for every image.
@@ -67,6 +75,8 @@ def main() -> None:
         if args.tta:
             use_test_time_augmentation(cfg)
         runner = Runner.from_cfg(cfg)
+        if args.amp:
+            predict_in_float32(runner.model)
         if args.out is not None:
             runner.test_evaluator.metrics.append(DumpDetResults(args.out))
         runner.test()

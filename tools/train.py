@@ -8,6 +8,7 @@
 import argparse
 
 from mmdet.utils import register_all_modules, setup_cache_size_limit_of_dynamo
+from mmengine.device import get_device
 from mmengine.runner import Runner
 
 import mmdet_lite  # noqa: F401  (registers its modules)
@@ -54,6 +55,10 @@ def main() -> None:
     with exit_on_config_error():
         cfg = load_config(args)
         if args.amp:
+            if get_device() == "cpu":
+                raise ConfigError(
+                    "--amp trains in mixed precision on a GPU, and there is none"
+                )
             cfg.optim_wrapper.type = "AmpOptimWrapper"
             cfg.optim_wrapper.loss_scale = "dynamic"
         if args.auto_scale_lr:

@@ -2,6 +2,7 @@
 
 from .config import add_config_arguments, load_config
 from .memory import keep_freed_memory
+from .mixed_precision import predict_in_float32
 from .preflight import check_data
 from .run import exit_on_config_error
 
@@ -11,4 +12,5 @@ __all__ = [
     "exit_on_config_error",
     "keep_freed_memory",
     "load_config",
+    "predict_in_float32",
 ]

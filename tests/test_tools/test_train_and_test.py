@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 CONFIG = "configs/lite_detr/lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
 # A run of seconds: less of everything that does not change what is run.
@@ -94,8 +95,9 @@ def test_testing_a_checkpoint_repeats_its_metrics(run_tool, trained, tmp_path):
     assert len(pickle.loads((tmp_path / "predictions.pkl").read_bytes())) == 4
 
 
-def test_test_time_augmentation_runs(run_tool, trained, tmp_path):
-    result = run_tool("test", trained / "epoch_2.pth", "--work-dir", tmp_path, "--tta")
+@pytest.mark.parametrize("flag", ["--tta", "--amp"])
+def test_variants_of_testing_run(run_tool, trained, tmp_path, flag):
+    result = run_tool("test", trained / "epoch_2.pth", "--work-dir", tmp_path, flag)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "coco/bbox_mAP_50" in result.stdout + result.stderr
 
@@ -112,6 +114,13 @@ def test_resuming_goes_on_from_the_latest_checkpoint(run_tool, trained):
     assert "Epoch(train) [3]" in result.stdout + result.stderr
     assert "Epoch(train) [2]" not in result.stdout + result.stderr
     assert (trained / "epoch_3.pth").is_file()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="mixed precision can train here")
+def test_mixed_precision_training_needs_a_gpu(run_tool, tmp_path):
+    result = run_tool("train", "--work-dir", tmp_path, "--amp")
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error: --amp")
 
 
 @pytest.mark.parametrize(
