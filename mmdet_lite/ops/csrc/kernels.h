@@ -49,20 +49,15 @@ struct Inputs {
 // What the backward pass finds by gathering; each query's results are its own.
 template <typename T>
 struct QueryGradients {
-  const T* output;    // (B, Q, M, D), the incoming gradient
-  T* locations;       // (B, Q, M, L, P, 2)
-  T* query;           // (B, Q, M, D); null: plain attention
-  // (B, Q, M, L, P). Plain attention: the gradient of the attention weights.
-  // Key-aware attention: the gradient of query · key.
-  T* logits;
-  T* attention_weights;  // (B, Q, M, L, P), recomputed; null: plain attention
-};
-
-// A sum over points of coefficient times row, to be scattered to the sampled tokens.
-template <typename T>
-struct Scattered {
-  const T* coefficients;  // (B, Q, M, L, P)
-  const T* rows;          // (B, Q, M, D)
+  const T* output;       // (B, Q, M, D), the incoming gradient
+  T* locations;          // (B, Q, M, L, P, 2)
+  T* query;              // (B, Q, M, D); null: plain attention
+  T* attention_weights;  // (B, Q, M, L, P); null: key-aware attention
+  // (B, M, L, Q, 4 * P), for the scattering that follows: of a level's points the
+  // locations (x, y), the shares of their values, by which the incoming gradient
+  // reaches them, and the shares of their keys, by which the query does. In this order
+  // a thread that owns a level of a head reads them one after the other.
+  T* samples;
 };
 
 // The kernels of one instruction set. Each works on a range of independent items, so
@@ -76,21 +71,23 @@ struct Kernels {
   void (*query_backward)(const Inputs<T>& inputs, const QueryGradients<T>& gradients,
                          int64_t begin, int64_t end);
 
-  // Writes grad_value (B, S, M, D) of the items [begin, end) of B * M * L. The second
-  // sum is added where its coefficients are not null.
-  void (*value_backward)(const Inputs<T>& inputs, const Scattered<T>& first,
-                         const Scattered<T>& second, T* grad_value, int64_t begin,
-                         int64_t end);
+  // Writes the gradient (B, S, M, D) of the values, of the keys or, where the key is the
+  // value, of both, for the items [begin, end) of B * M * L: scatters the rows
+  // (B, Q, M, D) to the sampled tokens. `samples` is that of QueryGradients;
+  // `by_value` is the incoming gradient or null, `by_key` is the query or null.
+  void (*token_backward)(const Inputs<T>& inputs, const T* samples, const T* by_value,
+                         const T* by_key, T* gradient, int64_t begin, int64_t end);
 };
 
-// The kernels for any machine of the architecture that the library was compiled for.
+// The kernels for heads of some size, on any machine of the architecture that the library
+// was compiled for.
 template <typename T>
-Kernels<T> BaselineKernels();
+Kernels<T> BaselineKernels(int64_t head_dims);
 
 #ifdef MMDET_LITE_WITH_AVX2
-// The kernels for x86-64 machines with AVX2 and FMA.
+// The same for x86-64 machines with AVX2 and FMA.
 template <typename T>
-Kernels<T> Avx2Kernels();
+Kernels<T> Avx2Kernels(int64_t head_dims);
 #endif
 
 }  // namespace mmdet_lite

@@ -6,11 +6,11 @@
 namespace mmdet_lite {
 
 template <typename T>
-Kernels<T> Avx2Kernels() {
-  return MakeKernels<T>();
+Kernels<T> Avx2Kernels(int64_t head_dims) {
+  return MakeKernels<T>(head_dims);
 }
 
-template Kernels<float> Avx2Kernels();
-template Kernels<double> Avx2Kernels();
+template Kernels<float> Avx2Kernels(int64_t);
+template Kernels<double> Avx2Kernels(int64_t);
 
 }  // namespace mmdet_lite

@@ -5,11 +5,11 @@
 namespace mmdet_lite {
 
 template <typename T>
-Kernels<T> BaselineKernels() {
-  return MakeKernels<T>();
+Kernels<T> BaselineKernels(int64_t head_dims) {
+  return MakeKernels<T>(head_dims);
 }
 
-template Kernels<float> BaselineKernels();
-template Kernels<double> BaselineKernels();
+template Kernels<float> BaselineKernels(int64_t);
+template Kernels<double> BaselineKernels(int64_t);
 
 }  // namespace mmdet_lite

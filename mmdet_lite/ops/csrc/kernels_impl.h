@@ -114,6 +114,9 @@ inline void Prefetch(const T* from, int64_t size) {
   }
 }
 
+// How many queries ahead to prefetch.
+constexpr int64_t kPrefetchDistance = 4;
+
 // An aligned array of zeros.
 template <typename T>
 class Buffer {
@@ -359,6 +362,14 @@ inline int64_t FirstToken(int64_t item, const Inputs<T>& inputs) {
          batch_and_head % inputs.sizes.num_heads * inputs.head_stride;
 }
 
+// Where an item's first level begins in QueryGradients::samples.
+inline int64_t SamplesOf(int64_t item, const Sizes& sizes) {
+  const int64_t query = item % sizes.num_queries;
+  const int64_t batch_and_head = item / sizes.num_queries;
+  return (batch_and_head * sizes.num_levels * sizes.num_queries + query) * 4 *
+         sizes.num_points;
+}
+
 // Prefetches what the operators read of a query and head, beside the sampled tokens.
 template <typename T>
 inline void PrefetchQuery(const Inputs<T>& inputs, const T* grad_output, int64_t row) {
@@ -394,7 +405,7 @@ void PlainForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end
     const int64_t row = RowOf(item, sizes);
     const int64_t tokens = FirstToken(item, inputs);
     const T* attention_weights = inputs.attention_weights + row * num_samples;
-    PrefetchQuery<T>(inputs, nullptr, row + 2 * sizes.num_heads);
+    PrefetchQuery<T>(inputs, nullptr, row + kPrefetchDistance * sizes.num_heads);
     points.Locate(inputs.locations + row * num_samples * 2);
     Vector<T> registers[kVectors > 0 ? kVectors : 1] = {};
     memset(sums.get(), 0, dims * sizeof(T));
@@ -447,7 +458,7 @@ void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t 
     const int64_t row = RowOf(item, sizes);
     const int64_t tokens = FirstToken(item, inputs);
     const T* query = inputs.query + row * dims;
-    PrefetchQuery<T>(inputs, nullptr, row + 2 * sizes.num_heads);
+    PrefetchQuery<T>(inputs, nullptr, row + kPrefetchDistance * sizes.num_heads);
     points.Locate(inputs.locations + row * num_samples * 2);
     for (int64_t i = 0; i < num_samples; ++i) {
       points.Corners(i, keys + tokens, stride, static_cast<const T*>(outside.get()), corners);
@@ -571,7 +582,8 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
   const int64_t vectors = NumVectors<T, kVectors>(sizes);
   const int64_t dims = vectors * kLanes<T>;
   const int64_t stride = inputs.token_stride;
-  const int64_t num_samples = sizes.num_levels * sizes.num_points;
+  const int64_t num_points = sizes.num_points;
+  const int64_t num_samples = sizes.num_levels * num_points;
   const int64_t padded = RoundUp(num_samples, 8);
 
   Points<T> points(num_samples);
@@ -589,7 +601,7 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
     const int64_t tokens = FirstToken(item, inputs);
     const T* grad_output = gradients.output + row * dims;
     const T* query = kKeys == Keys::kNone ? nullptr : inputs.query + row * dims;
-    PrefetchQuery(inputs, gradients.output, row + 2 * sizes.num_heads);
+    PrefetchQuery(inputs, gradients.output, row + kPrefetchDistance * sizes.num_heads);
     points.Locate(inputs.locations + row * num_samples * 2);
 
     for (int64_t i = 0; i < num_samples; ++i) {
@@ -625,7 +637,7 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
     if constexpr (kKeys == Keys::kNone) {
       memcpy(value_shares.get(), inputs.attention_weights + row * num_samples,
              num_samples * sizeof(T));
-      memcpy(gradients.logits + row * num_samples, grad_weights,
+      memcpy(gradients.attention_weights + row * num_samples, grad_weights,
              num_samples * sizeof(T));
     } else {
       T* logits = pixel_products.keys();
@@ -643,30 +655,35 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
       }
       SumRows(key_shares.get(), keys.get(), num_samples, vectors,
               gradients.query + row * dims);
-      memcpy(gradients.attention_weights + row * num_samples, value_shares.get(),
-             num_samples * sizeof(T));
-      memcpy(gradients.logits + row * num_samples, key_shares.get(),
-             num_samples * sizeof(T));
     }
     pixel_products.Differentiate(points, value_shares.get(), key_shares.get(),
                                  grad_locations.get());
     memcpy(gradients.locations + row * num_samples * 2, grad_locations.get(),
            2 * num_samples * sizeof(T));
+
+    const T* locations = inputs.locations + row * num_samples * 2;
+    T* samples = gradients.samples + SamplesOf(item, sizes);
+    for (int64_t l = 0; l < sizes.num_levels; ++l) {
+      const int64_t first = l * num_points;
+      memcpy(samples, locations + 2 * first, 2 * num_points * sizeof(T));
+      memcpy(samples + 2 * num_points, value_shares.get() + first,
+             num_points * sizeof(T));
+      memcpy(samples + 3 * num_points, key_shares.get() + first, num_points * sizeof(T));
+      samples += sizes.num_queries * 4 * num_points;
+    }
   }
 }
 
 // An item is one level of one head: its owner alone adds to it, in the order of the
 // queries, which makes the sum the same for any number of threads.
-template <typename T, int kVectors, bool kTwo>
-void ValueBackwardRange(const Inputs<T>& inputs, const Scattered<T>& first,
-                        const Scattered<T>& second, T* grad_value, int64_t begin,
-                        int64_t end) {
+template <typename T, int kVectors, bool kByValue, bool kByKey>
+void TokenBackwardRange(const Inputs<T>& inputs, const T* samples, const T* by_value,
+                        const T* by_key, T* gradient, int64_t begin, int64_t end) {
   const Sizes sizes = inputs.sizes;
   const int64_t vectors = NumVectors<T, kVectors>(sizes);
   const int64_t dims = vectors * kLanes<T>;
-  const int64_t stride = sizes.num_heads * dims;
+  const int64_t row_stride = sizes.num_heads * dims;
   const int64_t num_points = sizes.num_points;
-  const int64_t num_samples = sizes.num_levels * num_points;
 
   int64_t most_tokens = 0;
   for (int64_t l = 0; l < sizes.num_levels; ++l) {
@@ -675,7 +692,7 @@ void ValueBackwardRange(const Inputs<T>& inputs, const Scattered<T>& first,
     most_tokens = tokens > most_tokens ? tokens : most_tokens;
   }
   // The level's gradient with its tokens side by side, and a row for pixels outside:
-  // a head's rows in grad_value are so far apart that they share few cache sets.
+  // a head's rows in the result are so far apart that they share few cache sets.
   Buffer<T> sums((most_tokens + 1) * dims);
   T* outside = sums.get() + most_tokens * dims;
   // Queries are located several at a time, to fill vectors with a level's few points.
@@ -687,50 +704,43 @@ void ValueBackwardRange(const Inputs<T>& inputs, const Scattered<T>& first,
   for (int64_t item = begin; item < end; ++item) {
     const int64_t batch = item / (sizes.num_heads * sizes.num_levels);
     const int64_t head = item / sizes.num_levels % sizes.num_heads;
-    const int64_t level_index = item % sizes.num_levels;
-    const Level& level = inputs.levels[level_index];
+    const Level& level = inputs.levels[item % sizes.num_levels];
     const int64_t tokens = static_cast<int64_t>(level.height) * level.width;
+    const T* item_samples = samples + item * sizes.num_queries * 4 * num_points;
+    const int64_t item_rows =
+        (batch * sizes.num_queries * sizes.num_heads + head) * dims;
     for (int64_t i = 0; i < points.size(); ++i) points.SetLevel(i, level, 0);
     memset(sums.get(), 0, tokens * dims * sizeof(T));
 
     for (int64_t block = 0; block < sizes.num_queries; block += kBlock) {
       const int64_t left = sizes.num_queries - block;
       const int64_t size = left < kBlock ? left : kBlock;
-      const int64_t first_row =
-          (batch * sizes.num_queries + block) * sizes.num_heads + head;
       for (int64_t query = 0; query < size; ++query) {
-        const int64_t row = first_row + query * sizes.num_heads;
         memcpy(locations.get() + query * num_points * 2,
-               inputs.locations + (row * num_samples + level_index * num_points) * 2,
+               item_samples + (block + query) * 4 * num_points,
                num_points * 2 * sizeof(T));
       }
       points.Locate(locations.get());
-      for (int64_t query = 0; query < left - size && query < kBlock; ++query) {
-        const int64_t row = first_row + (kBlock + query) * sizes.num_heads;
-        const int64_t sample = row * num_samples + level_index * num_points;
-        Prefetch(inputs.locations + 2 * sample, 2 * num_points);
-        Prefetch(first.coefficients + sample, num_points);
-        Prefetch(first.rows + row * dims, dims);
-        if (kTwo) {
-          Prefetch(second.coefficients + sample, num_points);
-          Prefetch(second.rows + row * dims, dims);
-        }
-      }
       for (int64_t query = 0; query < size; ++query) {
-        const int64_t row = first_row + query * sizes.num_heads;
-        const int64_t sample = row * num_samples + level_index * num_points;
-        const T* first_row_of_query = first.rows + row * dims;
-        const T* second_row_of_query = kTwo ? second.rows + row * dims : nullptr;
+        const int64_t row = item_rows + (block + query) * row_stride;
+        if (query + kPrefetchDistance < left) {
+          const int64_t next = row + kPrefetchDistance * row_stride;
+          if (kByValue) Prefetch(by_value + next, dims);
+          if (kByKey) Prefetch(by_key + next, dims);
+        }
+        const T* value_shares = item_samples + ((block + query) * 4 + 2) * num_points;
+        const T* key_shares = value_shares + num_points;
         for (int64_t i = 0; i < num_points; ++i) {
           const int64_t point = query * num_points + i;
           points.Corners(point, sums.get(), dims, outside, corners);
           const T weights[4] = {points.weights(point)[0], points.weights(point)[1],
                                 points.weights(point)[2], points.weights(point)[3]};
-          const T by_first = first.coefficients[sample + i];
-          const T by_second = kTwo ? second.coefficients[sample + i] : 0;
+          const T value_share = value_shares[i];
+          const T key_share = key_shares[i];
           for (int64_t d = 0; d < dims; d += kLanes<T>) {
-            Vector<T> sum = by_first * Load(first_row_of_query + d);
-            if (kTwo) sum += by_second * Load(second_row_of_query + d);
+            Vector<T> sum = {};
+            if (kByValue) sum += value_share * Load(by_value + row + d);
+            if (kByKey) sum += key_share * Load(by_key + row + d);
             for (int corner = 0; corner < 4; ++corner) {
               T* to = corners[corner] + d;
               Store(to, Load<T>(to) + weights[corner] * sum);
@@ -740,83 +750,64 @@ void ValueBackwardRange(const Inputs<T>& inputs, const Scattered<T>& first,
       }
     }
 
-    T* to = grad_value + (batch * sizes.num_tokens + level.start) * stride + head * dims;
+    T* to =
+        gradient + (batch * sizes.num_tokens + level.start) * row_stride + head * dims;
     for (int64_t token = 0; token < tokens; ++token) {
       for (int64_t d = 0; d < dims; d += kLanes<T>) {
-        Store(to + token * stride + d, Load<T>(sums.get() + token * dims + d));
+        Store(to + token * row_stride + d, Load<T>(sums.get() + token * dims + d));
       }
     }
   }
 }
 
+// The choices that are made at compile time: what the inputs are, for heads of any size
+// or of one for which the kernels are compiled especially.
 template <typename T, int kVectors>
-void ForwardRange(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
-  if (inputs.query != nullptr) {
-    KeyAwareForward<T, kVectors>(inputs, output, begin, end);
-  } else {
-    PlainForward<T, kVectors>(inputs, output, begin, end);
+struct KernelsFor {
+  static void Forward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
+    if (inputs.query != nullptr) {
+      KeyAwareForward<T, kVectors>(inputs, output, begin, end);
+    } else {
+      PlainForward<T, kVectors>(inputs, output, begin, end);
+    }
   }
-}
+
+  static void QueryBackward(const Inputs<T>& inputs, const QueryGradients<T>& gradients,
+                            int64_t begin, int64_t end) {
+    if (inputs.query == nullptr) {
+      QueryBackwardRange<T, kVectors, Keys::kNone>(inputs, gradients, begin, end);
+    } else if (inputs.key == nullptr) {
+      QueryBackwardRange<T, kVectors, Keys::kAreValues>(inputs, gradients, begin, end);
+    } else {
+      QueryBackwardRange<T, kVectors, Keys::kSeparate>(inputs, gradients, begin, end);
+    }
+  }
+
+  static void TokenBackward(const Inputs<T>& inputs, const T* samples, const T* by_value,
+                            const T* by_key, T* gradient, int64_t begin, int64_t end) {
+    if (by_key == nullptr) {
+      TokenBackwardRange<T, kVectors, true, false>(inputs, samples, by_value, by_key,
+                                                   gradient, begin, end);
+    } else if (by_value == nullptr) {
+      TokenBackwardRange<T, kVectors, false, true>(inputs, samples, by_value, by_key,
+                                                   gradient, begin, end);
+    } else {
+      TokenBackwardRange<T, kVectors, true, true>(inputs, samples, by_value, by_key,
+                                                  gradient, begin, end);
+    }
+  }
+
+  static constexpr Kernels<T> kAll = {Forward, QueryBackward, TokenBackward};
+};
 
 template <typename T>
-void Forward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
-  switch (inputs.sizes.head_dims / kLanes<T>) {
-    case 4:
-      return ForwardRange<T, 4>(inputs, output, begin, end);
+Kernels<T> MakeKernels(int64_t head_dims) {
+  switch (head_dims) {
+    case 4 * kLanes<T>:
+      return KernelsFor<T, 4>::kAll;
     default:
-      return ForwardRange<T, 0>(inputs, output, begin, end);
+      return KernelsFor<T, 0>::kAll;
   }
-}
-
-template <typename T, int kVectors>
-void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradients,
-                        int64_t begin, int64_t end) {
-  if (inputs.query == nullptr) {
-    QueryBackwardRange<T, kVectors, Keys::kNone>(inputs, gradients, begin, end);
-  } else if (inputs.key == nullptr) {
-    QueryBackwardRange<T, kVectors, Keys::kAreValues>(inputs, gradients, begin, end);
-  } else {
-    QueryBackwardRange<T, kVectors, Keys::kSeparate>(inputs, gradients, begin, end);
-  }
-}
-
-template <typename T>
-void QueryBackward(const Inputs<T>& inputs, const QueryGradients<T>& gradients,
-                   int64_t begin, int64_t end) {
-  switch (inputs.sizes.head_dims / kLanes<T>) {
-    case 4:
-      return QueryBackwardRange<T, 4>(inputs, gradients, begin, end);
-    default:
-      return QueryBackwardRange<T, 0>(inputs, gradients, begin, end);
-  }
-}
-
-template <typename T, int kVectors>
-void ValueBackwardRange(const Inputs<T>& inputs, const Scattered<T>& first,
-                        const Scattered<T>& second, T* grad_value, int64_t begin,
-                        int64_t end) {
-  if (second.coefficients != nullptr) {
-    ValueBackwardRange<T, kVectors, true>(inputs, first, second, grad_value, begin, end);
-  } else {
-    ValueBackwardRange<T, kVectors, false>(inputs, first, second, grad_value, begin, end);
-  }
-}
-
-template <typename T>
-void ValueBackward(const Inputs<T>& inputs, const Scattered<T>& first,
-                   const Scattered<T>& second, T* grad_value, int64_t begin,
-                   int64_t end) {
-  switch (inputs.sizes.head_dims / kLanes<T>) {
-    case 4:
-      return ValueBackwardRange<T, 4>(inputs, first, second, grad_value, begin, end);
-    default:
-      return ValueBackwardRange<T, 0>(inputs, first, second, grad_value, begin, end);
-  }
-}
-
-template <typename T>
-Kernels<T> MakeKernels() {
-  return {Forward<T>, QueryBackward<T>, ValueBackward<T>};
 }
 
 }  // namespace

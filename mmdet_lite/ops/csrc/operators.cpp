@@ -26,16 +26,13 @@ constexpr int64_t kMinQueries = 128;
 constexpr int64_t kSamplesPerToken = 2;
 
 template <typename T>
-const Kernels<T>& BestKernels() {
+Kernels<T> BestKernels(int64_t head_dims) {
 #ifdef MMDET_LITE_WITH_AVX2
-  static const Kernels<T> kernels =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
-          ? Avx2Kernels<T>()
-          : BaselineKernels<T>();
-#else
-  static const Kernels<T> kernels = BaselineKernels<T>();
+  static const bool has_avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (has_avx2) return Avx2Kernels<T>(head_dims);
 #endif
-  return kernels;
+  return BaselineKernels<T>(head_dims);
 }
 
 // Half precision is accumulated in float32. Converting a whole tensor costs less than
@@ -206,71 +203,69 @@ template <typename T>
 Tensor RunForward(const Arguments& arguments) {
   const Sizes& sizes = arguments.sizes();
   const Inputs<T> inputs = arguments.As<T>();
-  Tensor output = at::empty(
-      {sizes.batch, sizes.num_queries, sizes.num_heads, sizes.head_dims},
-      arguments.value().options());
+  const Kernels<T> kernels = BestKernels<T>(sizes.head_dims);
+  Tensor output =
+      at::empty({sizes.batch, sizes.num_queries, sizes.num_heads, sizes.head_dims},
+                arguments.value().options());
   T* data = output.mutable_data_ptr<T>();
   at::parallel_for(0, sizes.batch * sizes.num_heads * sizes.num_queries, kMinQueries,
                    [&](int64_t begin, int64_t end) {
-                     BestKernels<T>().forward(inputs, data, begin, end);
+                     kernels.forward(inputs, data, begin, end);
                    });
   return output;
 }
 
-struct BackwardTensors {
-  Tensor query;      // undefined: plain attention
+// Undefined where there is no such input.
+struct Gradients {
+  Tensor query;
   Tensor value;
-  Tensor key;        // undefined: plain attention, or the key is the value
+  Tensor key;
   Tensor locations;
-  Tensor logits;     // plain attention: of the attention weights
+  Tensor attention_weights;
 };
 
 template <typename T>
-BackwardTensors RunBackward(const Arguments& arguments, const Tensor& grad_output) {
+Gradients RunBackward(const Arguments& arguments, const Tensor& grad_output) {
   const Sizes& sizes = arguments.sizes();
   const Inputs<T> inputs = arguments.As<T>();
-  // Not to be read off the pointers: those of empty tensors are null.
-  const bool key_aware = arguments.key_aware();
+  const Kernels<T> kernels = BestKernels<T>(sizes.head_dims);
   const auto options = arguments.value().options();
-  const Tensor& locations = arguments.locations();
-  const T* output = grad_output.const_data_ptr<T>();
+  const int64_t num_heads = sizes.batch * sizes.num_heads;
 
-  BackwardTensors grads;
-  grads.locations = at::empty_like(locations);
-  grads.logits = at::empty(locations.sizes().slice(0, 5), options);
-  Tensor attention_weights;
-  QueryGradients<T> gradients = {output, grads.locations.mutable_data_ptr<T>(), nullptr,
-                                 grads.logits.mutable_data_ptr<T>(), nullptr};
-  if (key_aware) {
+  Gradients grads;
+  grads.locations = at::empty_like(arguments.locations());
+  Tensor samples = at::empty(
+      {num_heads, sizes.num_levels, sizes.num_queries, 4 * sizes.num_points}, options);
+  QueryGradients<T> pointers = {grad_output.const_data_ptr<T>(),
+                                grads.locations.mutable_data_ptr<T>(), nullptr, nullptr,
+                                samples.mutable_data_ptr<T>()};
+  if (arguments.key_aware()) {
     grads.query = at::empty_like(grad_output);
-    attention_weights = at::empty_like(grads.logits);
-    gradients.query = grads.query.mutable_data_ptr<T>();
-    gradients.attention_weights = attention_weights.mutable_data_ptr<T>();
+    pointers.query = grads.query.mutable_data_ptr<T>();
+  } else {
+    grads.attention_weights = at::empty(grads.locations.sizes().slice(0, 5), options);
+    pointers.attention_weights = grads.attention_weights.mutable_data_ptr<T>();
   }
-  at::parallel_for(0, sizes.batch * sizes.num_heads * sizes.num_queries, kMinQueries,
+  at::parallel_for(0, num_heads * sizes.num_queries, kMinQueries,
                    [&](int64_t begin, int64_t end) {
-                     BestKernels<T>().query_backward(inputs, gradients, begin, end);
+                     kernels.query_backward(inputs, pointers, begin, end);
                    });
 
-  const auto scatter = [&](const Scattered<T>& first, const Scattered<T>& second) {
+  const auto scatter = [&](const T* by_value, const T* by_key) {
     Tensor grad = at::empty(arguments.value().sizes(), options);
     T* data = grad.mutable_data_ptr<T>();
-    at::parallel_for(
-        0, sizes.batch * sizes.num_heads * sizes.num_levels, 1,
-        [&](int64_t begin, int64_t end) {
-          BestKernels<T>().value_backward(inputs, first, second, data, begin, end);
-        });
+    at::parallel_for(0, num_heads * sizes.num_levels, 1,
+                     [&](int64_t begin, int64_t end) {
+                       kernels.token_backward(inputs, pointers.samples, by_value, by_key,
+                                              data, begin, end);
+                     });
     return grad;
   };
-  const Scattered<T> none = {nullptr, nullptr};
-  const Scattered<T> to_value = {
-      key_aware ? gradients.attention_weights : inputs.attention_weights, output};
-  const Scattered<T> to_key = {gradients.logits, inputs.query};
-  if (key_aware && !arguments.has_key()) {
-    grads.value = scatter(to_value, to_key);
+  if (arguments.has_key()) {
+    grads.value = scatter(pointers.output, nullptr);
+    grads.key = scatter(nullptr, inputs.query);
   } else {
-    grads.value = scatter(to_value, none);
-    if (key_aware) grads.key = scatter(to_key, none);
+    grads.value = scatter(pointers.output, inputs.query);
   }
   return grads;
 }
@@ -282,7 +277,7 @@ Tensor ForwardOf(const Arguments& arguments, const Tensor& value) {
   return FinishRows(output, value).flatten(2);
 }
 
-BackwardTensors BackwardOf(const Arguments& arguments, const Tensor& grad_output) {
+Gradients BackwardOf(const Arguments& arguments, const Tensor& grad_output) {
   const Sizes& sizes = arguments.sizes();
   const int64_t head_dims = arguments.head_dims();
   TORCH_CHECK_VALUE(
@@ -311,7 +306,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> KeyAwareBackward(
     const Tensor& level_start_index, const Tensor& sampling_locations) {
   const Arguments arguments(value, spatial_shapes, level_start_index,
                             sampling_locations, std::nullopt, query, key);
-  const BackwardTensors grads = BackwardOf(arguments, grad_output);
+  const Gradients grads = BackwardOf(arguments, grad_output);
   return {FinishRows(grads.query, query), FinishRows(grads.value, value),
           key.has_value() ? FinishRows(grads.key, *key) : value.new_empty({0}),
           grads.locations.to(sampling_locations.scalar_type())};
@@ -334,10 +329,10 @@ std::tuple<Tensor, Tensor, Tensor> PlainBackward(
   const Arguments arguments(value, spatial_shapes, level_start_index,
                             sampling_locations, attention_weights, std::nullopt,
                             std::nullopt);
-  const BackwardTensors grads = BackwardOf(arguments, grad_output);
+  const Gradients grads = BackwardOf(arguments, grad_output);
   return {FinishRows(grads.value, value),
           grads.locations.to(sampling_locations.scalar_type()),
-          grads.logits.to(attention_weights.scalar_type())};
+          grads.attention_weights.to(attention_weights.scalar_type())};
 }
 
 TORCH_LIBRARY_FRAGMENT(mmdet_lite, library) {
