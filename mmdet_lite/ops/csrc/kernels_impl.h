@@ -114,6 +114,19 @@ inline void Prefetch(const T* from, int64_t size) {
   }
 }
 
+// Copies few numbers: without a call for the four points, or their locations, that a
+// level usually has.
+template <typename T>
+inline void CopyPoints(const T* from, int64_t size, T* to) {
+  if (size == 4) {
+    memcpy(to, from, 4 * sizeof(T));
+  } else if (size == 8) {
+    memcpy(to, from, 8 * sizeof(T));
+  } else {
+    memcpy(to, from, size * sizeof(T));
+  }
+}
+
 // How many queries ahead to prefetch.
 constexpr int64_t kPrefetchDistance = 4;
 
@@ -161,8 +174,8 @@ class Points {
 
   // Finds the pixels of the locations (x, y).
   void Locate(const T* locations) {
-    memcpy(numbers_.get(), locations, 2 * size_ * sizeof(T));
-    const T* __restrict from = numbers_.get();
+    memcpy(Numbers(0), locations, 2 * size_ * sizeof(T));
+    const T* __restrict from = Numbers(0);
     const T* __restrict widths = Numbers(2);
     const T* __restrict heights = Numbers(3);
     T* __restrict right = Numbers(4);
@@ -656,19 +669,22 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
       SumRows(key_shares.get(), keys.get(), num_samples, vectors,
               gradients.query + row * dims);
     }
-    pixel_products.Differentiate(points, value_shares.get(), key_shares.get(),
-                                 grad_locations.get());
-    memcpy(gradients.locations + row * num_samples * 2, grad_locations.get(),
-           2 * num_samples * sizeof(T));
+    T* to = gradients.locations + row * num_samples * 2;
+    if (padded == num_samples) {
+      pixel_products.Differentiate(points, value_shares.get(), key_shares.get(), to);
+    } else {
+      pixel_products.Differentiate(points, value_shares.get(), key_shares.get(),
+                                   grad_locations.get());
+      memcpy(to, grad_locations.get(), 2 * num_samples * sizeof(T));
+    }
 
     const T* locations = inputs.locations + row * num_samples * 2;
     T* samples = gradients.samples + SamplesOf(item, sizes);
     for (int64_t l = 0; l < sizes.num_levels; ++l) {
       const int64_t first = l * num_points;
-      memcpy(samples, locations + 2 * first, 2 * num_points * sizeof(T));
-      memcpy(samples + 2 * num_points, value_shares.get() + first,
-             num_points * sizeof(T));
-      memcpy(samples + 3 * num_points, key_shares.get() + first, num_points * sizeof(T));
+      CopyPoints(locations + 2 * first, 2 * num_points, samples);
+      CopyPoints(value_shares.get() + first, num_points, samples + 2 * num_points);
+      CopyPoints(key_shares.get() + first, num_points, samples + 3 * num_points);
       samples += sizes.num_queries * 4 * num_points;
     }
   }
@@ -716,9 +732,8 @@ void TokenBackwardRange(const Inputs<T>& inputs, const T* samples, const T* by_v
       const int64_t left = sizes.num_queries - block;
       const int64_t size = left < kBlock ? left : kBlock;
       for (int64_t query = 0; query < size; ++query) {
-        memcpy(locations.get() + query * num_points * 2,
-               item_samples + (block + query) * 4 * num_points,
-               num_points * 2 * sizeof(T));
+        CopyPoints(item_samples + (block + query) * 4 * num_points, 2 * num_points,
+                   locations.get() + query * 2 * num_points);
       }
       points.Locate(locations.get());
       for (int64_t query = 0; query < size; ++query) {
