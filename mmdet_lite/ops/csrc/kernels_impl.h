@@ -56,6 +56,20 @@ inline float SumLanes(Vector<float> v) {
 
 inline double SumLanes(Vector<double> v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
+template <typename T>
+inline T Larger(T first, T second) {
+  return first > second ? first : second;
+}
+
+inline float LargestLane(Vector<float> v) {
+  return Larger(Larger(Larger(v[0], v[4]), Larger(v[1], v[5])),
+                Larger(Larger(v[2], v[6]), Larger(v[3], v[7])));
+}
+
+inline double LargestLane(Vector<double> v) {
+  return Larger(Larger(v[0], v[2]), Larger(v[1], v[3]));
+}
+
 // The sums of the lanes of eight vectors.
 template <typename T>
 inline void SumLanesOf8(const Vector<T>* vectors, T* sums) {
@@ -275,9 +289,10 @@ inline void SetLevels(const Inputs<T>& inputs, Points<T>* points) {
   }
 }
 
-// Turns logits into weights that sum to 1. Both arrays have room for whole vectors.
+// Turns logits, after scaling them, into weights and returns what normalises these: one
+// over their sum, or 0 if there are none. Both arrays have room for whole vectors.
 template <typename T>
-inline void Softmax(T* logits, T* weights, int64_t size) {
+inline T ExpOfLogits(T* logits, T scale, int64_t size, T* weights) {
   const int64_t padded = RoundUp(size, kLanes<T>);
   for (int64_t i = size; i < padded; ++i) logits[i] = -INFINITY;
   Vector<T> largest = Vector<T>{} - INFINITY;
@@ -285,20 +300,14 @@ inline void Softmax(T* logits, T* weights, int64_t size) {
     const Vector<T> vector = Load(logits + i);
     largest = vector > largest ? vector : largest;
   }
-  T top = largest[0];
-  for (int64_t lane = 1; lane < kLanes<T>; ++lane) {
-    top = largest[lane] > top ? largest[lane] : top;
-  }
+  const T top = LargestLane(largest);
   Vector<T> sums = {};
   for (int64_t i = 0; i < padded; i += kLanes<T>) {
-    const Vector<T> exponential = ExpOfNegative(Load(logits + i) - top);
+    const Vector<T> exponential = ExpOfNegative((Load(logits + i) - top) * scale);
     Store(weights + i, exponential);
     sums += exponential;
   }
-  const T scale = 1 / SumLanes(sums);
-  for (int64_t i = 0; i < padded; i += kLanes<T>) {
-    Store(weights + i, Load(weights + i) * scale);
-  }
+  return size > 0 ? 1 / SumLanes(sums) : 0;
 }
 
 // kVectors is the number of vectors of a head's dimensions where it is known at compile
@@ -338,10 +347,10 @@ struct Pixels {
   T weight3;
 };
 
-// Writes the sum of coefficients times rows.
+// Writes the sum of coefficients times rows, times a factor.
 template <typename T>
 inline void SumRows(const T* coefficients, const T* rows, int64_t size, int64_t vectors,
-                    T* sum) {
+                    T factor, T* sum) {
   const int64_t dims = vectors * kLanes<T>;
   for (int64_t d = 0; d < dims; d += kLanes<T>) {
     // Two sums, because an addition waits for the one before it.
@@ -353,7 +362,7 @@ inline void SumRows(const T* coefficients, const T* rows, int64_t size, int64_t 
       odd += coefficients[i + 1] * Load(rows + (i + 1) * dims + d);
     }
     if (i < size) even += coefficients[i] * Load(rows + i * dims + d);
-    Store(sum + d, even + odd);
+    Store(sum + d, (even + odd) * factor);
   }
 }
 
@@ -448,7 +457,7 @@ void PlainForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end
   }
 }
 
-template <typename T, int kVectors>
+template <typename T, int kVectors, bool kSeparateKey>
 void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
   const Sizes sizes = inputs.sizes;
   const int64_t vectors = NumVectors<T, kVectors>(sizes);
@@ -457,49 +466,62 @@ void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t 
   const int64_t num_samples = sizes.num_levels * sizes.num_points;
   const int64_t padded = RoundUp(num_samples, 8);
 
+  // From logits to weights each step waits for the one before it: a block of queries
+  // takes them together, so that the machine has others to work on.
+  constexpr int64_t kBlock = 4;
   Points<T> points(num_samples);
   SetLevels(inputs, &points);
   Buffer<T> outside(dims);
-  Buffer<T> samples(num_samples * dims);
-  const T* keys = inputs.key != nullptr ? inputs.key : inputs.value;
+  Buffer<T> samples(kBlock * num_samples * dims);
   Buffer<Vector<T>> products(padded);
-  Buffer<T> logits(padded);
-  Buffer<T> weights(padded);
+  Buffer<T> logits(kBlock * padded);
+  Buffer<T> weights(kBlock * padded);
+  T normalisers[kBlock];
   const T* corners[4];
 
-  for (int64_t item = begin; item < end; ++item) {
-    const int64_t row = RowOf(item, sizes);
-    const int64_t tokens = FirstToken(item, inputs);
-    const T* query = inputs.query + row * dims;
-    PrefetchQuery<T>(inputs, nullptr, row + kPrefetchDistance * sizes.num_heads);
-    points.Locate(inputs.locations + row * num_samples * 2);
-    for (int64_t i = 0; i < num_samples; ++i) {
-      points.Corners(i, keys + tokens, stride, static_cast<const T*>(outside.get()), corners);
-      const Pixels<T> pixels(corners, points.weights(i));
-      Vector<T> product = {};
-      for (int64_t d = 0; d < dims; d += kLanes<T>) {
-        const Vector<T> sample = pixels.Sample(d);
-        Store(samples.get() + i * dims + d, sample);
-        product += sample * Load(query + d);
-      }
-      products.get()[i] = product;
-    }
-    for (int64_t i = 0; i < padded; i += 8) {
-      SumLanesOf8<T>(products.get() + i, logits.get() + i);
-    }
-    for (int64_t i = 0; i < padded; ++i) logits.get()[i] *= inputs.logit_scale;
-    Softmax(logits.get(), weights.get(), num_samples);
-    if (inputs.key != nullptr) {
+  for (int64_t block = begin; block < end; block += kBlock) {
+    const int64_t size = block + kBlock < end ? kBlock : end - block;
+    for (int64_t member = 0; member < size; ++member) {
+      const int64_t row = RowOf(block + member, sizes);
+      const int64_t tokens = FirstToken(block + member, inputs);
+      const T* query = inputs.query + row * dims;
+      T* values = samples.get() + member * num_samples * dims;
+      PrefetchQuery<T>(inputs, nullptr, row + kPrefetchDistance * sizes.num_heads);
+      points.Locate(inputs.locations + row * num_samples * 2);
       for (int64_t i = 0; i < num_samples; ++i) {
         points.Corners(i, inputs.value + tokens, stride,
                        static_cast<const T*>(outside.get()), corners);
         const Pixels<T> pixels(corners, points.weights(i));
+        Vector<T> product = {};
         for (int64_t d = 0; d < dims; d += kLanes<T>) {
-          Store(samples.get() + i * dims + d, pixels.Sample(d));
+          const Vector<T> value = pixels.Sample(d);
+          Store(values + i * dims + d, value);
+          if (!kSeparateKey) product += value * Load(query + d);
         }
+        if (kSeparateKey) {
+          points.Corners(i, inputs.key + tokens, stride,
+                         static_cast<const T*>(outside.get()), corners);
+          const Pixels<T> key_pixels(corners, points.weights(i));
+          for (int64_t d = 0; d < dims; d += kLanes<T>) {
+            product += key_pixels.Sample(d) * Load(query + d);
+          }
+        }
+        products.get()[i] = product;
+      }
+      for (int64_t i = 0; i < padded; i += 8) {
+        SumLanesOf8<T>(products.get() + i, logits.get() + member * padded + i);
       }
     }
-    SumRows(weights.get(), samples.get(), num_samples, vectors, output + row * dims);
+    for (int64_t member = 0; member < size; ++member) {
+      normalisers[member] =
+          ExpOfLogits(logits.get() + member * padded, inputs.logit_scale, num_samples,
+                      weights.get() + member * padded);
+    }
+    for (int64_t member = 0; member < size; ++member) {
+      SumRows(weights.get() + member * padded,
+              samples.get() + member * num_samples * dims, num_samples, vectors,
+              normalisers[member], output + RowOf(block + member, sizes) * dims);
+    }
   }
 }
 
@@ -653,12 +675,13 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
       memcpy(gradients.attention_weights + row * num_samples, grad_weights,
              num_samples * sizeof(T));
     } else {
-      T* logits = pixel_products.keys();
-      for (int64_t i = 0; i < padded; ++i) logits[i] *= inputs.logit_scale;
-      Softmax(logits, value_shares.get(), num_samples);
+      const T normaliser = ExpOfLogits(pixel_products.keys(), inputs.logit_scale,
+                                       num_samples, value_shares.get());
       Vector<T> sums = {};
       for (int64_t i = 0; i < padded; i += kLanes<T>) {
-        sums += Load<T>(value_shares.get() + i) * Load<T>(grad_weights + i);
+        const Vector<T> weights = normaliser * Load<T>(value_shares.get() + i);
+        Store(value_shares.get() + i, weights);
+        sums += weights * Load<T>(grad_weights + i);
       }
       const T mean = SumLanes(sums);
       for (int64_t i = 0; i < padded; i += kLanes<T>) {
@@ -667,7 +690,7 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
                                            inputs.logit_scale);
       }
       SumRows(key_shares.get(), keys.get(), num_samples, vectors,
-              gradients.query + row * dims);
+              T(1), gradients.query + row * dims);
     }
     T* to = gradients.locations + row * num_samples * 2;
     if (padded == num_samples) {
@@ -780,8 +803,10 @@ void TokenBackwardRange(const Inputs<T>& inputs, const T* samples, const T* by_v
 template <typename T, int kVectors>
 struct KernelsFor {
   static void Forward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
-    if (inputs.query != nullptr) {
-      KeyAwareForward<T, kVectors>(inputs, output, begin, end);
+    if (inputs.query != nullptr && inputs.key != nullptr) {
+      KeyAwareForward<T, kVectors, true>(inputs, output, begin, end);
+    } else if (inputs.query != nullptr) {
+      KeyAwareForward<T, kVectors, false>(inputs, output, begin, end);
     } else {
       PlainForward<T, kVectors>(inputs, output, begin, end);
     }
