@@ -62,6 +62,7 @@ def extension_arguments() -> dict:
         # wider than the baseline's are passed between inlined functions only.
         extra_compile_args=[
             "-O3",
+            "-g0",
             "-fopenmp",
             "-fno-math-errno",
             "-fno-trapping-math",

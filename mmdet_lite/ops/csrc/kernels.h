@@ -43,7 +43,7 @@ struct Inputs {
   int64_t batch_stride;        // of value and key; their last dimension is dense
   int64_t token_stride;
   int64_t head_stride;
-  T logit_scale;               // 1 / sqrt(D), of the D before padding
+  T logit_scale;  // 1 / sqrt(D), of the D before padding
 };
 
 // What the backward pass finds by gathering; each query's results are its own.
@@ -71,16 +71,16 @@ struct Kernels {
   void (*query_backward)(const Inputs<T>& inputs, const QueryGradients<T>& gradients,
                          int64_t begin, int64_t end);
 
-  // Writes the gradient (B, S, M, D) of the values, of the keys or, where the key is the
-  // value, of both, for the items [begin, end) of B * M * L: scatters the rows
-  // (B, Q, M, D) to the sampled tokens. `samples` is that of QueryGradients;
-  // `by_value` is the incoming gradient or null, `by_key` is the query or null.
+  // Writes the gradient (B, S, M, D) of the values, of the keys or, where the key is
+  // the value, of both, for the items [begin, end) of B * M * L: scatters the rows (B,
+  // Q, M, D) to the sampled tokens. `samples` is that of QueryGradients; `by_value` is
+  // the incoming gradient or null, `by_key` is the query or null.
   void (*token_backward)(const Inputs<T>& inputs, const T* samples, const T* by_value,
                          const T* by_key, T* gradient, int64_t begin, int64_t end);
 };
 
-// The kernels for heads of some size, on any machine of the architecture that the library
-// was compiled for.
+// The kernels for heads of some size, on any machine of the architecture that the
+// library was compiled for.
 template <typename T>
 Kernels<T> BaselineKernels(int64_t head_dims);
 

@@ -1,5 +1,5 @@
-// The kernels for machines with AVX2 and FMA: setup.py compiles this file, and no other,
-// with the flags for them.
+// The kernels for machines with AVX2 and FMA: setup.py compiles this file, and no
+// other, with the flags for them.
 
 #include "kernels_impl.h"
 

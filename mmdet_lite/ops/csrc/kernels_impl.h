@@ -2,7 +2,7 @@
 //
 // Everything is in an unnamed namespace: were it shared between the files, the linker
 // would keep one copy, perhaps that of an instruction set that the machine lacks. For
-// the same reason nothing of the C++ library's templates is used.
+// the same reason no template of the C++ library is used.
 
 #ifndef MMDET_LITE_OPS_CSRC_KERNELS_IMPL_H_
 #define MMDET_LITE_OPS_CSRC_KERNELS_IMPL_H_
@@ -10,6 +10,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <new>
 
 #ifdef __AVX2__
 #include <immintrin.h>
@@ -150,7 +152,9 @@ class Buffer {
  public:
   explicit Buffer(int64_t size) {
     const size_t bytes = RoundUp(size * static_cast<int64_t>(sizeof(T)), 64) + 64;
-    if (posix_memalign(reinterpret_cast<void**>(&data_), 64, bytes) != 0) abort();
+    if (posix_memalign(reinterpret_cast<void**>(&data_), 64, bytes) != 0) {
+      throw std::bad_alloc();
+    }
     memset(data_, 0, bytes);
   }
   ~Buffer() { free(data_); }
@@ -163,8 +167,13 @@ class Buffer {
   T* data_ = nullptr;
 };
 
-inline float Floor(float x) { return floorf(x); }
-inline double Floor(double x) { return floor(x); }
+// Without the C library's function, which the x86-64 baseline would call point by
+// point.
+template <typename T>
+inline int32_t Floor(T x) {
+  const int32_t truncated = static_cast<int32_t>(x);
+  return truncated - (x < static_cast<T>(truncated));
+}
 
 // Where a run of points falls: the pixel above and left of each, and the bilinear
 // weights of the four pixels around it.
@@ -210,12 +219,10 @@ class Points {
       // it. The comparison is false for NaN: such a point counts as outside.
       x = (x > T(-1)) & (x < widths[i]) ? x : T(-2);
       y = (y > T(-1)) & (y < heights[i]) ? y : T(-2);
-      const T column = Floor(x);
-      const T row = Floor(y);
-      right[i] = x - column;
-      below[i] = y - row;
-      columns[i] = static_cast<int32_t>(column);
-      rows[i] = static_cast<int32_t>(row);
+      columns[i] = Floor(x);
+      rows[i] = Floor(y);
+      right[i] = x - static_cast<T>(columns[i]);
+      below[i] = y - static_cast<T>(rows[i]);
     }
     MMDET_LITE_INDEPENDENT
     for (int64_t i = 0; i < padded_; ++i) {
@@ -366,8 +373,9 @@ inline void SumRows(const T* coefficients, const T* rows, int64_t size, int64_t 
   }
 }
 
-// Items are numbered (B, M, Q), so that a thread stays in one head's tokens: neighbouring
-// queries sample the same ones. Rows of queries are numbered (B, Q, M), as in memory.
+// Items are numbered (B, M, Q), so that a thread stays in one head's tokens:
+// neighbouring queries sample the same ones. Rows of queries are numbered (B, Q, M), as
+// in memory.
 inline int64_t RowOf(int64_t item, const Sizes& sizes) {
   const int64_t query = item % sizes.num_queries;
   const int64_t batch_and_head = item / sizes.num_queries;
@@ -689,8 +697,8 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
                                            (Load<T>(grad_weights + i) - mean) *
                                            inputs.logit_scale);
       }
-      SumRows(key_shares.get(), keys.get(), num_samples, vectors,
-              T(1), gradients.query + row * dims);
+      SumRows(key_shares.get(), keys.get(), num_samples, vectors, T(1),
+              gradients.query + row * dims);
     }
     T* to = gradients.locations + row * num_samples * 2;
     if (padded == num_samples) {
@@ -823,8 +831,9 @@ struct KernelsFor {
     }
   }
 
-  static void TokenBackward(const Inputs<T>& inputs, const T* samples, const T* by_value,
-                            const T* by_key, T* gradient, int64_t begin, int64_t end) {
+  static void TokenBackward(const Inputs<T>& inputs, const T* samples,
+                            const T* by_value, const T* by_key, T* gradient,
+                            int64_t begin, int64_t end) {
     if (by_key == nullptr) {
       TokenBackwardRange<T, kVectors, true, false>(inputs, samples, by_value, by_key,
                                                    gradient, begin, end);
@@ -843,6 +852,10 @@ struct KernelsFor {
 template <typename T>
 Kernels<T> MakeKernels(int64_t head_dims) {
   switch (head_dims) {
+    case 2 * kLanes<T>:
+      return KernelsFor<T, 2>::kAll;
+    case 8 * kLanes<T>:
+      return KernelsFor<T, 8>::kAll;
     case 4 * kLanes<T>:
       return KernelsFor<T, 4>::kAll;
     default:

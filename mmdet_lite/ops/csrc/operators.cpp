@@ -145,11 +145,11 @@ class Arguments {
 
   // Refuses a tensor that is not (B, Q, M, D).
   void CheckRows(const Tensor& rows, const char* name) const {
-    TORCH_CHECK_VALUE(
-        rows.sizes() == at::IntArrayRef({sizes_.batch, sizes_.num_queries,
-                                         sizes_.num_heads, head_dims_}),
-        name, " has shape ", rows.sizes(), ", but (", sizes_.batch, ", ",
-        sizes_.num_queries, ", ", sizes_.num_heads, ", ", head_dims_, ") is needed");
+    TORCH_CHECK_VALUE(rows.sizes() == at::IntArrayRef({sizes_.batch, sizes_.num_queries,
+                                                       sizes_.num_heads, head_dims_}),
+                      name, " has shape ", rows.sizes(), ", but (", sizes_.batch, ", ",
+                      sizes_.num_queries, ", ", sizes_.num_heads, ", ", head_dims_,
+                      ") is needed");
   }
 
   template <typename T>
@@ -208,10 +208,9 @@ Tensor RunForward(const Arguments& arguments) {
       at::empty({sizes.batch, sizes.num_queries, sizes.num_heads, sizes.head_dims},
                 arguments.value().options());
   T* data = output.mutable_data_ptr<T>();
-  at::parallel_for(0, sizes.batch * sizes.num_heads * sizes.num_queries, kMinQueries,
-                   [&](int64_t begin, int64_t end) {
-                     kernels.forward(inputs, data, begin, end);
-                   });
+  at::parallel_for(
+      0, sizes.batch * sizes.num_heads * sizes.num_queries, kMinQueries,
+      [&](int64_t begin, int64_t end) { kernels.forward(inputs, data, begin, end); });
   return output;
 }
 
@@ -256,8 +255,8 @@ Gradients RunBackward(const Arguments& arguments, const Tensor& grad_output) {
     T* data = grad.mutable_data_ptr<T>();
     at::parallel_for(0, num_heads * sizes.num_levels, 1,
                      [&](int64_t begin, int64_t end) {
-                       kernels.token_backward(inputs, pointers.samples, by_value, by_key,
-                                              data, begin, end);
+                       kernels.token_backward(inputs, pointers.samples, by_value,
+                                              by_key, data, begin, end);
                      });
     return grad;
   };
@@ -271,9 +270,8 @@ Gradients RunBackward(const Arguments& arguments, const Tensor& grad_output) {
 }
 
 Tensor ForwardOf(const Arguments& arguments, const Tensor& value) {
-  const Tensor output = arguments.type() == at::kDouble
-                            ? RunForward<double>(arguments)
-                            : RunForward<float>(arguments);
+  const Tensor output = arguments.type() == at::kDouble ? RunForward<double>(arguments)
+                                                        : RunForward<float>(arguments);
   return FinishRows(output, value).flatten(2);
 }
 
@@ -281,8 +279,8 @@ Gradients BackwardOf(const Arguments& arguments, const Tensor& grad_output) {
   const Sizes& sizes = arguments.sizes();
   const int64_t head_dims = arguments.head_dims();
   TORCH_CHECK_VALUE(
-      grad_output.sizes() ==
-          at::IntArrayRef({sizes.batch, sizes.num_queries, sizes.num_heads * head_dims}),
+      grad_output.sizes() == at::IntArrayRef({sizes.batch, sizes.num_queries,
+                                              sizes.num_heads * head_dims}),
       "grad_output has shape ", grad_output.sizes());
   const Tensor rows = PrepareRows(
       grad_output.reshape({sizes.batch, sizes.num_queries, sizes.num_heads, head_dims}),
@@ -322,10 +320,12 @@ Tensor Plain(const Tensor& value, const Tensor& spatial_shapes,
 }
 
 // Gradients of value, locations and attention weights.
-std::tuple<Tensor, Tensor, Tensor> PlainBackward(
-    const Tensor& grad_output, const Tensor& value, const Tensor& spatial_shapes,
-    const Tensor& level_start_index, const Tensor& sampling_locations,
-    const Tensor& attention_weights) {
+std::tuple<Tensor, Tensor, Tensor> PlainBackward(const Tensor& grad_output,
+                                                 const Tensor& value,
+                                                 const Tensor& spatial_shapes,
+                                                 const Tensor& level_start_index,
+                                                 const Tensor& sampling_locations,
+                                                 const Tensor& attention_weights) {
   const Arguments arguments(value, spatial_shapes, level_start_index,
                             sampling_locations, attention_weights, std::nullopt,
                             std::nullopt);
