@@ -3,7 +3,8 @@
 // PyTorch's headers must not be compiled with instructions that a machine may lack.
 //
 // B batch, Q queries, M heads, D dimensions of a head, L levels, P points, S tokens.
-// Tensors are contiguous but for value and key; offsets are 64-bit throughout.
+// Tensors are contiguous but for value and key; offsets are 64-bit throughout. There is
+// at least one sample: B, Q, M, L and P are not 0.
 
 #ifndef MMDET_LITE_OPS_CSRC_KERNELS_H_
 #define MMDET_LITE_OPS_CSRC_KERNELS_H_

@@ -297,7 +297,7 @@ inline void SetLevels(const Inputs<T>& inputs, Points<T>* points) {
 }
 
 // Turns logits, after scaling them, into weights and returns what normalises these: one
-// over their sum, or 0 if there are none. Both arrays have room for whole vectors.
+// over their sum. Both arrays have room for whole vectors.
 template <typename T>
 inline T ExpOfLogits(T* logits, T scale, int64_t size, T* weights) {
   const int64_t padded = RoundUp(size, kLanes<T>);
@@ -314,7 +314,7 @@ inline T ExpOfLogits(T* logits, T scale, int64_t size, T* weights) {
     Store(weights + i, exponential);
     sums += exponential;
   }
-  return size > 0 ? 1 / SumLanes(sums) : 0;
+  return 1 / SumLanes(sums);
 }
 
 // kVectors is the number of vectors of a head's dimensions where it is known at compile

@@ -170,6 +170,7 @@ class Arguments {
   const Sizes& sizes() const { return sizes_; }
   int64_t head_dims() const { return head_dims_; }
   at::ScalarType type() const { return type_; }
+  bool no_samples() const { return locations_.numel() == 0; }
   bool key_aware() const { return query_.defined(); }
   bool has_key() const { return key_.defined(); }
   const Tensor& value() const { return value_; }
@@ -207,6 +208,7 @@ Tensor RunForward(const Arguments& arguments) {
   Tensor output =
       at::empty({sizes.batch, sizes.num_queries, sizes.num_heads, sizes.head_dims},
                 arguments.value().options());
+  if (arguments.no_samples()) return output.zero_();
   T* data = output.mutable_data_ptr<T>();
   at::parallel_for(
       0, sizes.batch * sizes.num_heads * sizes.num_queries, kMinQueries,
@@ -232,6 +234,14 @@ Gradients RunBackward(const Arguments& arguments, const Tensor& grad_output) {
   const int64_t num_heads = sizes.batch * sizes.num_heads;
 
   Gradients grads;
+  if (arguments.no_samples()) {
+    grads.locations = at::empty_like(arguments.locations());
+    grads.attention_weights = at::empty(grads.locations.sizes().slice(0, 5), options);
+    grads.query = at::zeros(grad_output.sizes(), options);
+    grads.value = at::zeros(arguments.value().sizes(), options);
+    grads.key = grads.value.clone();
+    return grads;
+  }
   grads.locations = at::empty_like(arguments.locations());
   Tensor samples = at::empty(
       {num_heads, sizes.num_levels, sizes.num_queries, 4 * sizes.num_points}, options);
