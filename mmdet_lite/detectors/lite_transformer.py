@@ -2,6 +2,7 @@
 
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType
+from torch import Tensor
 
 from ..checkpoint.attention_kind import refuse_other_attention
 from ..layers.interleaved_encoder import build_deformable_attention
@@ -56,6 +57,29 @@ class LiteTransformerMixin:
                 {"batch_first": True, **cross_attn_cfg}
             )
         self.register_load_state_dict_pre_hook(refuse_other_attention)
+
+    def pre_transformer(
+        self, mlvl_feats: tuple[Tensor, ...], *args, **kwargs
+    ) -> tuple[dict, dict]:
+        """Prepare as mmdet does, with the sizes of the levels as Python numbers.
+
+        mmdet reads them back out of a tensor wherever it needs a number, and each time
+        a GPU has to finish first and a graph that is being captured breaks.
+
+        Args:
+            mlvl_feats: for each level (batch, embed_dims, height, width).
+            *args: as mmdet's hook, with **kwargs.
+
+        Returns:
+            tuple: keyword arguments of ``forward_encoder`` and of ``forward_decoder``.
+        """
+        encoder_inputs, decoder_inputs = super().pre_transformer(
+            mlvl_feats, *args, **kwargs
+        )
+        encoder_inputs["spatial_shapes"] = tuple(
+            (feat.shape[2], feat.shape[3]) for feat in mlvl_feats
+        )
+        return encoder_inputs, decoder_inputs
 
 
 def _for_plain_attention(attn_cfg: ConfigType) -> ConfigType:

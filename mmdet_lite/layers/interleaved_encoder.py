@@ -1,5 +1,6 @@
 """The interleaved multi-scale encoder (Lite DETR, sections 4.2 and 4.3)."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -212,12 +213,15 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
         query: Tensor,
         query_pos: Tensor,
         key_padding_mask: Tensor | None,
-        spatial_shapes: Tensor,
+        spatial_shapes: Tensor | Sequence[tuple[int, int]],
         level_start_index: Tensor,
         valid_ratios: Tensor,
         **kwargs,
     ) -> Tensor:
         """Encode the tokens of all levels.
+
+        Given ``spatial_shapes`` as Python numbers it compiles without a graph break
+        and a GPU never waits; from a tensor they have to be read first.
 
         Args:
             query: (batch, num_tokens, embed_dims), the levels one after the other from
@@ -225,7 +229,7 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
             query_pos: (batch, num_tokens, embed_dims), position and level embedding.
             key_padding_mask: (batch, num_tokens), True where a token is padding, or
                 None.
-            spatial_shapes: (num_levels, 2), integer, (height, width).
+            spatial_shapes: (num_levels, 2), integers, (height, width).
             level_start_index: (num_levels,), integer.
             valid_ratios: (batch, num_levels, 2), (width, height) of the image as
                 a part of the padded map.
@@ -235,10 +239,16 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
             Tensor: (batch, num_tokens, embed_dims).
         """
         tokens = query
+        if torch.is_tensor(spatial_shapes):
+            level_shapes, shapes_tensor = spatial_shapes.tolist(), spatial_shapes
+        else:
+            level_shapes = spatial_shapes
+            shapes_tensor = torch.tensor(spatial_shapes, device=query.device)
         reference_points = self.get_encoder_reference_points(
-            spatial_shapes, valid_ratios, device=query.device
+            level_shapes, valid_ratios, device=query.device
         )
-        num_low_tokens = int(level_start_index[-self.num_high_levels])
+        low_shapes = level_shapes[: -self.num_high_levels]
+        num_low_tokens = sum(height * width for height, width in low_shapes)
         for index, layer in enumerate(self.layers):
             run = layer
             if index < self.num_cp and torch.is_grad_enabled():
@@ -249,7 +259,7 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
                 reference_points=reference_points,
                 num_low_tokens=num_low_tokens,
                 key_padding_mask=key_padding_mask,
-                spatial_shapes=spatial_shapes,
+                spatial_shapes=shapes_tensor,
                 level_start_index=level_start_index,
                 **kwargs,
             )

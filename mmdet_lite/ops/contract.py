@@ -119,8 +119,13 @@ def _check_levels(
         if tensor.dtype not in (torch.int64, torch.int32):
             raise TypeError(f"{name} must be an integer tensor, but got {tensor.dtype}")
         _check_device(tensor, name, value)
-    # Reading numbers out of a tensor would break a graph that is being captured.
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    # Reading numbers out of a tensor would break a graph that is being captured, and
+    # on a GPU would make every call wait for all before it.
+    if (
+        value.device.type != "cpu"
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+    ):
         return
     sizes = [height * width for height, width in spatial_shapes.tolist()]
     if sum(sizes) != value.shape[1]:

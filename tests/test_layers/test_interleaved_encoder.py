@@ -207,6 +207,32 @@ def test_recomputed_activations_give_the_same_gradients():
         torch.testing.assert_close(actual.grad, expected.grad)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_it_compiles_without_a_graph_break(training):
+    encoder = make_encoder().train(training)
+    inputs = encoder_inputs()
+    inputs["spatial_shapes"] = tuple(map(tuple, SPATIAL_SHAPES.tolist()))
+    expected = encoder(**inputs)
+    compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(**inputs), expected)
+    if training:
+        expected.pow(2).sum().backward()
+        gradients = [parameter.grad.clone() for parameter in encoder.parameters()]
+        encoder.zero_grad()
+        compiled(**inputs).pow(2).sum().backward()
+        torch.testing.assert_close(
+            [parameter.grad for parameter in encoder.parameters()], gradients
+        )
+
+
+def test_shapes_as_numbers_give_the_same():
+    encoder = make_encoder()
+    inputs = encoder_inputs()
+    expected = encoder(**inputs)
+    inputs["spatial_shapes"] = tuple(map(tuple, SPATIAL_SHAPES.tolist()))
+    assert encoder(**inputs).equal(expected)
+
+
 def test_the_registry_builds_it_with_plain_attention():
     encoder = MODELS.build(
         {
