@@ -15,6 +15,15 @@ import importlib.util
 import torch
 from torch import Tensor
 
+from .registration import (
+    empty_key_aware_grads,
+    empty_output,
+    fake_plain,
+    fake_plain_backward,
+    register_operator,
+    save_inputs,
+)
+
 
 def _load_library() -> str | None:
     """Load the kernels; returns why that failed, or None."""
@@ -76,10 +85,6 @@ def multi_scale_deformable_attention(
     )
 
 
-def _save_inputs(ctx, inputs: tuple, output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
 def _key_aware_backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     query, value, key, *rest = ctx.saved_tensors
     grads = torch.ops.mmdet_lite.key_aware_attention_cpu_backward(
@@ -99,56 +104,28 @@ def _plain_backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     return grad_value, None, None, grad_locations, grad_weights
 
 
-def _refuse_double_backward(ctx, *grads: Tensor) -> None:
-    raise RuntimeError(
-        "the fused CPU operators differentiate once; backend='reference' twice"
-    )
-
-
 def _fake_key_aware(query, value, key, spatial_shapes, level_start_index, locations):
-    return value.new_empty(*query.shape[:2], query.shape[2] * query.shape[3])
+    return empty_output(query, value)
 
 
 def _fake_key_aware_backward(
     grad_output, query, value, key, spatial_shapes, level_start_index, locations
 ):
-    return (
-        query.new_empty(query.shape),
-        value.new_empty(value.shape),
-        value.new_empty(0) if key is None else key.new_empty(key.shape),
-        locations.new_empty(locations.shape),
-    )
-
-
-def _fake_plain(value, spatial_shapes, level_start_index, locations, weights):
-    return value.new_empty(*locations.shape[:2], value.shape[2] * value.shape[3])
-
-
-def _fake_plain_backward(
-    grad_output, value, spatial_shapes, level_start_index, locations, weights
-):
-    return (
-        value.new_empty(value.shape),
-        locations.new_empty(locations.shape),
-        weights.new_empty(weights.shape),
-    )
-
-
-def _register(name: str, fake, fake_backward, backward) -> None:
-    """Tell PyTorch the shapes of an operator's results and its derivative."""
-    operator = f"mmdet_lite::{name}"
-    torch.library.register_fake(operator, fake)
-    torch.library.register_autograd(operator, backward, setup_context=_save_inputs)
-    torch.library.register_fake(f"{operator}_backward", fake_backward)
-    # Without a derivative of its own the second one would be silently zero.
-    torch.library.register_autograd(f"{operator}_backward", _refuse_double_backward)
+    return empty_key_aware_grads(query, value, key, locations)
 
 
 if _LOAD_FAILURE is None:
-    _register(
+    register_operator(
         "key_aware_attention_cpu",
         _fake_key_aware,
         _fake_key_aware_backward,
         _key_aware_backward,
+        save_inputs,
     )
-    _register("plain_attention_cpu", _fake_plain, _fake_plain_backward, _plain_backward)
+    register_operator(
+        "plain_attention_cpu",
+        fake_plain,
+        fake_plain_backward,
+        _plain_backward,
+        save_inputs,
+    )
