@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import cpp, reference
+from . import cpp, mmcv_cuda, reference
 
 ENVIRONMENT_VARIABLE = "MMDET_LITE_BACKEND"
 
@@ -32,8 +32,9 @@ class Backend:
         plain: runs plain deformable attention on checked arguments.
         why_not: given a device and a dtype, says why the backend cannot serve them,
             or None if it can.
-        device_type: the kind of device that the backend is made for, where ``'auto'``
-            warns once if it must do without; None to be passed over in silence.
+        device_type: the kind of device that the backend is made for: ``'auto'`` takes
+            it on no other, and warns once if it must do without it there. None for a
+            backend made for all.
     """
 
     name: str
@@ -98,10 +99,12 @@ def _select_best(device: torch.device, dtype: torch.dtype) -> Backend:
     if _is_exporting():
         return _BACKENDS["reference"]
     for backend in _BACKENDS.values():
+        if backend.device_type not in (None, device.type):
+            continue
         reason = backend.why_not(device, dtype)
         if reason is None:
             return backend
-        if backend.device_type == device.type and backend.name not in _WARNED_OF:
+        if backend.device_type is not None and backend.name not in _WARNED_OF:
             _WARNED_OF.add(backend.name)
             warnings.warn(
                 f"backend {backend.name!r} cannot run here: {reason}; a slower one "
@@ -124,6 +127,15 @@ register_backend(
         plain=cpp.multi_scale_deformable_attention,
         why_not=cpp.why_not,
         device_type="cpu",
+    )
+)
+register_backend(
+    Backend(
+        name="mmcv",
+        key_aware=mmcv_cuda.key_aware_deformable_attention,
+        plain=mmcv_cuda.multi_scale_deformable_attention,
+        why_not=mmcv_cuda.why_not,
+        device_type="cuda",
     )
 )
 register_backend(

@@ -96,6 +96,30 @@ class Case:
         grads = torch.autograd.grad(output, list(leaves.values()), grad)
         return {"output": output.detach(), **dict(zip(leaves, grads, strict=True))}
 
+    def operator_calls(self, suffix):
+        """A backend's registered operator and its derivative, with their arguments."""
+        name = "plain" if self.kind == "plain" else "key_aware"
+        name = f"{name}_attention_{suffix}"
+        value, locations = self.tensors["value"], self.tensors["sampling_locations"]
+        levels = (self.spatial_shapes, self.level_start_index)
+        if self.kind == "plain":
+            inputs = (value, *levels, locations, self.tensors["attention_weights"])
+        else:
+            rows = (self.tensors["query"], value, self.tensors.get("key"))
+            inputs = (*rows, *levels, locations)
+        operator = getattr(torch.ops.mmdet_lite, name).default
+        backward = getattr(torch.ops.mmdet_lite, f"{name}_backward").default
+        results = operator(*inputs)
+        output, *saved = results if isinstance(results, tuple) else (results,)
+        differentiable = [
+            tensor.detach().requires_grad_()
+            if tensor is not None and tensor.is_floating_point()
+            else tensor
+            for tensor in inputs
+        ]
+        yield operator, tuple(differentiable)
+        yield backward, (torch.ones_like(output), *saved, *inputs)
+
 
 def keep_off_pixels(locations, shapes):
     """Moves locations off the pixel centres, where sampling has no derivative."""

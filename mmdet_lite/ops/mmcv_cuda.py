@@ -1,0 +1,354 @@
+"""The attention operators from the CUDA kernels that mmcv ships: nothing to compile.
+
+mmcv has one kernel forward and one backward, both of plain attention. Key-aware
+attention takes five calls of them, two forward and three backward, and stores no
+sampled key or value. With ``forward(value, weights)`` and ``backward(value, weights,
+grad)``, the gradient of a point's weight is ``grad · value at the point``; so the
+backward kernel, given the query as ``grad``, returns ``query · key`` of every point:
+
+    logits = backward(key, 0, query).weights / sqrt(D);    weights = softmax(logits)
+    output = forward(value, weights)
+
+and, ``grad`` being the gradient of the output,
+
+    grad_value, grad_weights = backward(value, weights, grad)
+    grad_logits = softmax's derivative of grad_weights, / sqrt(D)
+    grad_query = forward(key, grad_logits)
+    grad_key = backward(key, grad_logits, query).value
+
+The gradient of the locations is the sum of those of the last two backward calls.
+
+Half precision is cast to float32 for the kernels: in the dtype of the value they would
+address the map and sum gradients, which float16 is too coarse for, and they know no
+bfloat16. For float64 they round coordinates to float32 to find the pixel, and one just
+below a map's size becomes a row outside of the tensor: refused. A sampling location
+that is NaN or infinite counts as outside the map.
+"""
+
+import functools
+
+import torch
+from mmcv.ops import get_compiling_cuda_version
+from mmcv.ops.multi_scale_deform_attn import ext_module
+from torch import Tensor
+
+from .registration import (
+    empty_key_aware_grads,
+    empty_output,
+    fake_plain,
+    fake_plain_backward,
+    register_operator,
+    save_inputs,
+)
+
+# The kernels count the numbers of a tensor with 32 bits, going on in strides of up to
+# two million; larger batches are split.
+MAX_NUMBERS = 2**30
+
+_CUDA_VERSION = get_compiling_cuda_version()
+
+
+def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why the kernels cannot serve a device and dtype, or None if they can."""
+    if device.type != "cuda":
+        return f"it runs on CUDA tensors, not on {device.type}"
+    if _CUDA_VERSION == "not available":
+        return "mmcv was built without its CUDA kernels"
+    if dtype == torch.float64:
+        return "mmcv's kernels may read outside of the map in torch.float64"
+    if not _kernels_run(device):
+        return "mmcv's CUDA kernels were built for other GPUs; rebuild mmcv here"
+    return None
+
+
+@torch.compiler.assume_constant_result
+def _kernels_run(device: torch.device) -> bool:
+    return _compute_one(device)
+
+
+@functools.cache
+def _compute_one(device: torch.device) -> bool:
+    """Whether the kernels compute the number 1 on a device.
+
+    They print that a launch failed, as it does where mmcv was built for other GPUs,
+    and go on with zeros.
+    """
+    ones = torch.ones(1, 1, 1, 1, 1, 2, device=device)
+    levels = torch.ones(1, 2, dtype=torch.int64, device=device)
+    sampling = _Sampling(ones[0, 0, ..., :1], levels, levels[0, :1] - 1, ones / 2)
+    return sampling.forward(ones[0, 0, ..., :1], ones[..., 0]).item() == 1
+
+
+def key_aware_deformable_attention(
+    query: Tensor,
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    key: Tensor | None,
+) -> Tensor:
+    """Args and result as in :func:`mmdet_lite.ops.key_aware_deformable_attention`.
+
+    Differentiates once; the second derivative raises RuntimeError.
+
+    Raises:
+        ValueError: a single sample is too large for mmcv's kernels.
+    """
+    if key is value:
+        key = None
+    return torch.ops.mmdet_lite.key_aware_attention_mmcv(
+        query, value, key, spatial_shapes, level_start_index, sampling_locations
+    )[0]
+
+
+def multi_scale_deformable_attention(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> Tensor:
+    """Args and result as in :func:`mmdet_lite.ops.multi_scale_deformable_attention`.
+
+    Differentiates once; the second derivative raises RuntimeError.
+
+    Raises:
+        ValueError: a single sample is too large for mmcv's kernels.
+    """
+    return torch.ops.mmdet_lite.plain_attention_mmcv(
+        value, spatial_shapes, level_start_index, sampling_locations, attention_weights
+    )
+
+
+class _Sampling:
+    """mmcv's two kernels for one set of levels and sampling locations.
+
+    Tensors in and out have the dtype that the kernels compute in.
+    """
+
+    def __init__(
+        self,
+        value: Tensor,
+        spatial_shapes: Tensor,
+        level_start_index: Tensor,
+        sampling_locations: Tensor,
+    ) -> None:
+        is_half = value.dtype in (torch.float16, torch.bfloat16)
+        self.dtype = torch.float32 if is_half else value.dtype
+        self.levels = [
+            tensor.to(torch.int64).contiguous()
+            for tensor in (spatial_shapes, level_start_index)
+        ]
+        self.locations = self.prepare(sampling_locations)
+        self.batch_slices = _slices(value, sampling_locations)
+
+    def prepare(self, tensor: Tensor) -> Tensor:
+        """The tensor as the kernels take it."""
+        return tensor.to(self.dtype).contiguous()
+
+    def forward(self, value: Tensor, weights: Tensor) -> Tensor:
+        """Weigh the sampled values: (batch, num_queries, num_heads * head_dims)."""
+        output = empty_output(self.locations, value).zero_()
+        for part in self.batch_slices:
+            output[part] = ext_module.ms_deform_attn_forward(
+                value[part],
+                *self.levels,
+                self.locations[part],
+                weights[part],
+                im2col_step=len(value[part]),
+            )
+        return output
+
+    def backward(
+        self, value: Tensor, weights: Tensor, grad: Tensor, grad_value: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Add the gradient of value to one; return those of locations and weights."""
+        grad_locations = torch.zeros_like(self.locations)
+        grad_weights = torch.zeros_like(weights)
+        for part in self.batch_slices:
+            ext_module.ms_deform_attn_backward(
+                value[part],
+                *self.levels,
+                self.locations[part],
+                weights[part],
+                grad[part],
+                grad_value[part],
+                grad_locations[part],
+                grad_weights[part],
+                im2col_step=len(value[part]),
+            )
+        return grad_locations, grad_weights
+
+
+def _slices(value: Tensor, sampling_locations: Tensor) -> list[slice]:
+    """Parts of the batch for the kernels; none where there is nothing to compute."""
+    batch, _, num_heads, head_dims = value.shape
+    num_outputs = sampling_locations.shape[1] * num_heads * head_dims
+    if batch * num_outputs == 0 or sampling_locations.numel() == 0:
+        return []  # an empty launch is an error that the kernels print
+    largest = max(value[0].numel(), sampling_locations[0].numel(), num_outputs)
+    if largest > MAX_NUMBERS:
+        raise ValueError(
+            f"mmcv's kernels take up to {MAX_NUMBERS} numbers of a tensor for one "
+            f"image, but got {largest}"
+        )
+    step = MAX_NUMBERS // largest
+    return [slice(start, start + step) for start in range(0, batch, step)]
+
+
+@torch.library.custom_op("mmdet_lite::key_aware_attention_mmcv", mutates_args=())
+def _key_aware(
+    query: Tensor,
+    value: Tensor,
+    key: Tensor | None,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The output and, for the derivative, the attention weights."""
+    sampling = _Sampling(value, spatial_shapes, level_start_index, sampling_locations)
+    values = sampling.prepare(value)
+    keys = values if key is None else sampling.prepare(key)
+    nothing = sampling.locations.new_zeros(sampling_locations.shape[:-1])
+    _, products = sampling.backward(
+        keys, nothing, sampling.prepare(query), torch.zeros_like(keys)
+    )
+    logits = products.flatten(3) * value.shape[3] ** -0.5
+    weights = logits.softmax(-1).view(products.shape)
+    return sampling.forward(values, weights).to(value.dtype), weights
+
+
+@torch.library.custom_op(
+    "mmdet_lite::key_aware_attention_mmcv_backward", mutates_args=()
+)
+def _key_aware_backward(
+    grad_output: Tensor,
+    weights: Tensor,
+    query: Tensor,
+    value: Tensor,
+    key: Tensor | None,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of query, value, key (no numbers without one) and locations."""
+    sampling = _Sampling(value, spatial_shapes, level_start_index, sampling_locations)
+    queries = sampling.prepare(query)
+    values = sampling.prepare(value)
+    grad_value = torch.zeros_like(values)
+    grad_locations, grad_weights = sampling.backward(
+        values, weights, sampling.prepare(grad_output), grad_value
+    )
+
+    weighted = weights * grad_weights
+    mean = weighted.sum((-2, -1), keepdim=True)
+    grad_logits = (weighted - weights * mean) * value.shape[3] ** -0.5
+
+    if key is None:
+        keys, grad_key = values, grad_value
+    else:
+        keys = sampling.prepare(key)
+        grad_key = torch.zeros_like(keys)
+    grad_query = sampling.forward(keys, grad_logits).view(query.shape)
+    by_key, _ = sampling.backward(keys, grad_logits, queries, grad_key)
+    return (
+        grad_query.to(query.dtype),
+        grad_value.to(value.dtype),
+        value.new_empty(0) if key is None else grad_key.to(key.dtype),
+        (grad_locations + by_key).to(sampling_locations.dtype),
+    )
+
+
+@torch.library.custom_op("mmdet_lite::plain_attention_mmcv", mutates_args=())
+def _plain(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> Tensor:
+    sampling = _Sampling(value, spatial_shapes, level_start_index, sampling_locations)
+    output = sampling.forward(
+        sampling.prepare(value), sampling.prepare(attention_weights)
+    )
+    return output.to(value.dtype)
+
+
+@torch.library.custom_op("mmdet_lite::plain_attention_mmcv_backward", mutates_args=())
+def _plain_backward(
+    grad_output: Tensor,
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of value, locations and attention weights."""
+    sampling = _Sampling(value, spatial_shapes, level_start_index, sampling_locations)
+    values = sampling.prepare(value)
+    grad_value = torch.zeros_like(values)
+    grad_locations, grad_weights = sampling.backward(
+        values,
+        sampling.prepare(attention_weights),
+        sampling.prepare(grad_output),
+        grad_value,
+    )
+    return (
+        grad_value.to(value.dtype),
+        grad_locations.to(sampling_locations.dtype),
+        grad_weights.to(attention_weights.dtype),
+    )
+
+
+def _fake_key_aware(query, value, key, spatial_shapes, level_start_index, locations):
+    is_half = value.dtype in (torch.float16, torch.bfloat16)
+    dtype = torch.float32 if is_half else value.dtype
+    return (
+        empty_output(query, value),
+        locations.new_empty(locations.shape[:-1], dtype=dtype),
+    )
+
+
+def _fake_key_aware_backward(
+    grad_output, weights, query, value, key, spatial_shapes, level_starts, locations
+):
+    return empty_key_aware_grads(query, value, key, locations)
+
+
+def _save_inputs_and_weights(ctx, inputs: tuple, output: tuple) -> None:
+    ctx.save_for_backward(output[1], *inputs)
+
+
+def _differentiate_key_aware(ctx, grad_output: Tensor, _) -> tuple:
+    weights, query, value, key, *rest = ctx.saved_tensors
+    grads = torch.ops.mmdet_lite.key_aware_attention_mmcv_backward(
+        grad_output, weights, query, value, key, *rest
+    )
+    grad_query, grad_value, grad_key, grad_locations = grads
+    grad_key = None if key is None else grad_key
+    return grad_query, grad_value, grad_key, None, None, grad_locations
+
+
+def _differentiate_plain(ctx, grad_output: Tensor) -> tuple:
+    grad_value, grad_locations, grad_weights = (
+        torch.ops.mmdet_lite.plain_attention_mmcv_backward(
+            grad_output, *ctx.saved_tensors
+        )
+    )
+    return grad_value, None, None, grad_locations, grad_weights
+
+
+register_operator(
+    "key_aware_attention_mmcv",
+    _fake_key_aware,
+    _fake_key_aware_backward,
+    _differentiate_key_aware,
+    _save_inputs_and_weights,
+)
+register_operator(
+    "plain_attention_mmcv",
+    fake_plain,
+    fake_plain_backward,
+    _differentiate_plain,
+    save_inputs,
+)
