@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import cpp, mmcv_cuda, reference
+from . import cpp, mmcv_cuda, reference, triton_backend
 
 ENVIRONMENT_VARIABLE = "MMDET_LITE_BACKEND"
 
@@ -127,6 +127,15 @@ register_backend(
         plain=cpp.multi_scale_deformable_attention,
         why_not=cpp.why_not,
         device_type="cpu",
+    )
+)
+register_backend(
+    Backend(
+        name="triton",
+        key_aware=triton_backend.key_aware_deformable_attention,
+        plain=triton_backend.multi_scale_deformable_attention,
+        why_not=triton_backend.why_not,
+        device_type="cuda",
     )
 )
 register_backend(

@@ -110,7 +110,10 @@ class Case:
         operator = getattr(torch.ops.mmdet_lite, name).default
         backward = getattr(torch.ops.mmdet_lite, f"{name}_backward").default
         results = operator(*inputs)
-        output, *saved = results if isinstance(results, tuple) else (results,)
+        results = results if isinstance(results, tuple) else (results,)
+        # Between the gradient and the inputs the derivative takes what was saved.
+        num_saved = len(backward._schema.arguments) - 1 - len(inputs)
+        saved = results[len(results) - num_saved :]
         differentiable = [
             tensor.detach().requires_grad_()
             if tensor is not None and tensor.is_floating_point()
@@ -118,7 +121,7 @@ class Case:
             for tensor in inputs
         ]
         yield operator, tuple(differentiable)
-        yield backward, (torch.ones_like(output), *saved, *inputs)
+        yield backward, (torch.ones_like(results[0]), *saved, *inputs)
 
 
 def keep_off_pixels(locations, shapes):

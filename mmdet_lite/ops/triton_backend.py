@@ -1,0 +1,343 @@
+"""The attention operators as fused Triton kernels for CUDA GPUs.
+
+Each operator is one kernel forward and one backward, compiled when it is first called:
+nothing of the size of the sampled values is stored. All is computed in float32, and the
+gradients of value and key, to which many queries add, are summed in it. The sums' order
+changes from run to run, and with it the last bits. A sampling location that is NaN or
+infinite counts as outside the map.
+
+Triton comes with PyTorch's builds for CUDA and is imported by the first call. With
+``TRITON_INTERPRET=1`` in the environment it runs the kernels on CPU tensors, slowly and
+for tests; ``'auto'`` does not take that for an offer.
+"""
+
+import importlib.util
+import os
+
+import torch
+from torch import Tensor
+
+from .registration import (
+    empty_key_aware_grads,
+    empty_output,
+    fake_plain,
+    fake_plain_backward,
+    register_operator,
+    save_inputs,
+)
+
+# Rows times padded head dimensions of a program, which is one warp: the most of them
+# that leave the compiler registers enough.
+FORWARD_BLOCK_NUMBERS = 256
+BACKWARD_BLOCK_NUMBERS = 128
+
+# The kernels number rows, and the numbers of an image's value, with 32 bits.
+MAX_NUMBERS = 2**31 - 2**16
+
+_TRITON_IS_MISSING = importlib.util.find_spec("triton") is None
+_IS_INTERPRETED = os.environ.get("TRITON_INTERPRET", "") == "1"
+
+
+def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why the kernels cannot serve a device and dtype, or None if they can."""
+    if device.type != "cuda" and not (device.type == "cpu" and _IS_INTERPRETED):
+        return f"it runs on CUDA tensors, not on {device.type}"
+    if _TRITON_IS_MISSING:
+        return "Triton is not installed"
+    if dtype == torch.float64:
+        return "it computes in float32, too coarse for torch.float64"
+    if device.type == "cuda" and _compute_capability(device) < (8, 0):
+        return "Triton needs a GPU of compute capability 8.0 (Ampere) or newer"
+    return None
+
+
+@torch.compiler.assume_constant_result
+def _compute_capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
+
+
+def key_aware_deformable_attention(
+    query: Tensor,
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    key: Tensor | None,
+) -> Tensor:
+    """Args and result as in :func:`mmdet_lite.ops.key_aware_deformable_attention`.
+
+    Differentiates once; the second derivative raises RuntimeError.
+
+    Raises:
+        ValueError: value or query is too large for the kernels' 32-bit offsets.
+    """
+    if key is value:
+        key = None
+    # The derivative needs the output as it is before it is rounded to half precision:
+    # from the rounded one, the gradients of query and locations lose three digits.
+    output, _ = torch.ops.mmdet_lite.key_aware_attention_triton(
+        query, value, key, spatial_shapes, level_start_index, sampling_locations
+    )
+    return output.to(value.dtype)
+
+
+def multi_scale_deformable_attention(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> Tensor:
+    """Args and result as in :func:`mmdet_lite.ops.multi_scale_deformable_attention`.
+
+    Differentiates once; the second derivative raises RuntimeError.
+
+    Raises:
+        ValueError: value or query is too large for the kernels' 32-bit offsets.
+    """
+    return torch.ops.mmdet_lite.plain_attention_triton(
+        value, spatial_shapes, level_start_index, sampling_locations, attention_weights
+    )
+
+
+def _launch(
+    kernel: str,
+    block_numbers: int,
+    inputs: tuple[Tensor, ...],
+    results: tuple[Tensor, ...],
+    value: Tensor,
+    sampling_locations: Tensor,
+    **options: bool,
+) -> None:
+    """Run a kernel, or write zeros where there is nothing to compute.
+
+    Args:
+        kernel: its name in ``triton_kernels``.
+        block_numbers: rows times padded head dimensions of a program.
+        inputs: what the kernel reads, in its order.
+        results: what the kernel writes, in its order, contiguous.
+        value: read for its shape, as are sampling_locations.
+        sampling_locations: see value.
+        options: the kernel's own compile-time arguments.
+    """
+    import triton
+
+    from . import triton_kernels
+
+    _, num_tokens, num_heads, head_dims = value.shape
+    batch, num_queries, _, num_levels, num_points, _ = sampling_locations.shape
+    num_rows = batch * num_queries * num_heads
+    if max(num_rows, num_tokens * num_heads * head_dims) >= MAX_NUMBERS:
+        raise ValueError(
+            f"the kernels take less than {MAX_NUMBERS} rows (batch, num_queries and "
+            "num_heads multiplied) and numbers of one image's value, but got value "
+            f"{tuple(value.shape)} and {num_queries} queries"
+        )
+    if sampling_locations.numel() * head_dims == 0:
+        for result in results:
+            result.zero_()
+        return
+    dims = triton.next_power_of_2(head_dims)
+    block = max(1, block_numbers // dims)
+    # Triton launches on the current device, whichever the tensors are on.
+    with torch.cuda.device_of(value):
+        getattr(triton_kernels, kernel)[(triton.cdiv(num_rows, block),)](
+            *(tensor.contiguous() for tensor in inputs),
+            *results,
+            num_rows,
+            num_queries,
+            num_tokens,
+            **options,
+            num_heads=num_heads,
+            head_dims=head_dims,
+            num_levels=num_levels,
+            num_points=num_points,
+            block=block,
+            dims=dims,
+            num_warps=1,
+        )
+
+
+@torch.library.custom_op("mmdet_lite::key_aware_attention_triton", mutates_args=())
+def _key_aware(
+    query: Tensor,
+    value: Tensor,
+    key: Tensor | None,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The output in float32 and, for the derivative, the logits' log-sum-exp."""
+    output, log_sum = _fake_key_aware(
+        query, value, key, spatial_shapes, level_start_index, sampling_locations
+    )
+    _launch(
+        "key_aware_forward",
+        FORWARD_BLOCK_NUMBERS,
+        (
+            query,
+            value if key is None else key,
+            value,
+            spatial_shapes,
+            level_start_index,
+            sampling_locations,
+        ),
+        (output, log_sum),
+        value,
+        sampling_locations,
+        key_is_value=key is None,
+    )
+    return output, log_sum
+
+
+@torch.library.custom_op(
+    "mmdet_lite::key_aware_attention_triton_backward", mutates_args=()
+)
+def _key_aware_backward(
+    grad_output: Tensor,
+    output: Tensor,
+    log_sum: Tensor,
+    query: Tensor,
+    value: Tensor,
+    key: Tensor | None,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of query, value, key (no numbers without one) and locations."""
+    grad_query = query.new_empty(query.shape)
+    grad_locations = sampling_locations.new_empty(sampling_locations.shape)
+    grad_value = value.new_zeros(value.shape, dtype=torch.float32)
+    grad_key = grad_value if key is None else torch.zeros_like(grad_value)
+    _launch(
+        "key_aware_backward",
+        BACKWARD_BLOCK_NUMBERS,
+        (
+            grad_output,
+            output,
+            log_sum,
+            query,
+            value if key is None else key,
+            value,
+            spatial_shapes,
+            level_start_index,
+            sampling_locations,
+        ),
+        (grad_query, grad_key, grad_value, grad_locations),
+        value,
+        sampling_locations,
+        key_is_value=key is None,
+    )
+    return (
+        grad_query,
+        grad_value.to(value.dtype),
+        value.new_empty(0) if key is None else grad_key.to(key.dtype),
+        grad_locations,
+    )
+
+
+@torch.library.custom_op("mmdet_lite::plain_attention_triton", mutates_args=())
+def _plain(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> Tensor:
+    output = empty_output(sampling_locations, value)
+    inputs = (value, spatial_shapes, level_start_index, sampling_locations)
+    _launch(
+        "plain_forward",
+        FORWARD_BLOCK_NUMBERS,
+        (*inputs, attention_weights),
+        (output,),
+        value,
+        sampling_locations,
+    )
+    return output
+
+
+@torch.library.custom_op("mmdet_lite::plain_attention_triton_backward", mutates_args=())
+def _plain_backward(
+    grad_output: Tensor,
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of value, locations and attention weights."""
+    grad_value = value.new_zeros(value.shape, dtype=torch.float32)
+    grad_locations = sampling_locations.new_empty(sampling_locations.shape)
+    grad_weights = attention_weights.new_empty(attention_weights.shape)
+    inputs = (value, spatial_shapes, level_start_index, sampling_locations)
+    _launch(
+        "plain_backward",
+        BACKWARD_BLOCK_NUMBERS,
+        (grad_output, *inputs, attention_weights),
+        (grad_value, grad_locations, grad_weights),
+        value,
+        sampling_locations,
+    )
+    return grad_value.to(value.dtype), grad_locations, grad_weights
+
+
+def _fake_key_aware(query, value, key, spatial_shapes, level_start_index, locations):
+    batch, num_queries, num_heads, head_dims = query.shape
+    return (
+        query.new_empty(batch, num_queries, num_heads * head_dims, dtype=torch.float32),
+        query.new_empty(batch, num_heads, num_queries, dtype=torch.float32),
+    )
+
+
+def _fake_key_aware_backward(
+    grad_output,
+    output,
+    log_sum,
+    query,
+    value,
+    key,
+    spatial_shapes,
+    level_start_index,
+    locations,
+):
+    return empty_key_aware_grads(query, value, key, locations)
+
+
+def _save_for_key_aware(ctx, inputs: tuple, output: tuple) -> None:
+    ctx.save_for_backward(*output, *inputs)
+
+
+def _differentiate_key_aware(ctx, grad_output: Tensor, _) -> tuple:
+    output, log_sum, query, value, key, *rest = ctx.saved_tensors
+    grads = torch.ops.mmdet_lite.key_aware_attention_triton_backward(
+        grad_output, output, log_sum, query, value, key, *rest
+    )
+    grad_query, grad_value, grad_key, grad_locations = grads
+    grad_key = None if key is None else grad_key
+    return grad_query, grad_value, grad_key, None, None, grad_locations
+
+
+def _differentiate_plain(ctx, grad_output: Tensor) -> tuple:
+    grad_value, grad_locations, grad_weights = (
+        torch.ops.mmdet_lite.plain_attention_triton_backward(
+            grad_output, *ctx.saved_tensors
+        )
+    )
+    return grad_value, None, None, grad_locations, grad_weights
+
+
+register_operator(
+    "key_aware_attention_triton",
+    _fake_key_aware,
+    _fake_key_aware_backward,
+    _differentiate_key_aware,
+    _save_for_key_aware,
+)
+register_operator(
+    "plain_attention_triton",
+    fake_plain,
+    fake_plain_backward,
+    _differentiate_plain,
+    save_inputs,
+)

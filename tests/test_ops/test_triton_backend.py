@@ -1,0 +1,116 @@
+"""The Triton kernels on any machine: interpreted, and when they are not to be had."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmdet_lite.ops import available_backends, backends, triton_backend
+
+CASES = Path(__file__).with_name("test_cuda_backends.py")
+CUDA = torch.device("cuda", 0)
+CPU = torch.device("cpu")
+
+
+@pytest.mark.skipif(triton_backend._TRITON_IS_MISSING, reason="Triton is not installed")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the cases run on the GPU here")
+def test_interpreted_kernels_against_the_reference():
+    # Triton reads the variable when it defines a kernel: a process of its own.
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *("-W", "ignore", str(CASES), "-k", "triton"),
+        ],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        cwd=CASES.parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert " passed" in result.stdout
+    assert "skipped" not in result.stdout
+
+
+class TestWhyNot:
+    @pytest.fixture(autouse=True)
+    def _an_ampere_gpu(self, monkeypatch):
+        self.set_capability(monkeypatch, (8, 0))
+        monkeypatch.setattr(triton_backend, "_TRITON_IS_MISSING", False)
+        monkeypatch.setattr(triton_backend, "_IS_INTERPRETED", False)
+
+    def set_capability(self, monkeypatch, capability):
+        monkeypatch.setattr(
+            torch.cuda, "get_device_capability", lambda device: capability
+        )
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+    def test_serves(self, dtype):
+        assert triton_backend.why_not(CUDA, dtype) is None
+
+    def test_cpu(self):
+        assert "not on cpu" in triton_backend.why_not(CPU, torch.float32)
+
+    def test_interpreted(self, monkeypatch):
+        monkeypatch.setattr(triton_backend, "_IS_INTERPRETED", True)
+        assert triton_backend.why_not(CPU, torch.float32) is None
+        assert "triton" in available_backends(CPU)
+        # It is slower than everything else.
+        monkeypatch.delitem(backends._BACKENDS, "cpp")
+        chosen = backends.select_backend("auto", CPU, torch.float32)
+        assert chosen.name == "reference"
+
+    def test_triton_missing(self, monkeypatch):
+        monkeypatch.setattr(triton_backend, "_TRITON_IS_MISSING", True)
+        assert "not installed" in triton_backend.why_not(CUDA, torch.float32)
+
+    def test_double(self):
+        assert "float64" in triton_backend.why_not(CUDA, torch.float64)
+
+    def test_old_gpu(self, monkeypatch):
+        self.set_capability(monkeypatch, (7, 5))
+        assert "8.0" in triton_backend.why_not(CUDA, torch.float32)
+
+    def test_does_not_break_a_graph(self):
+        torch._dynamo.reset()
+        compiled = torch.compile(
+            lambda ones: ones * (triton_backend.why_not(CUDA, ones.dtype) is None),
+            fullgraph=True,
+            backend="aot_eager",
+        )
+        assert compiled(torch.ones(1)) == 1
+
+    def test_auto_prefers_it_to_mmcv(self, monkeypatch):
+        chosen = backends.select_backend("auto", CUDA, torch.float32)
+        assert chosen.name == "triton"
+
+
+def test_importing_the_package_does_not_define_the_kernels():
+    code = (
+        "import sys\n"
+        "import mmdet_lite.ops\n"
+        "print('mmdet_lite.ops.triton_kernels' in sys.modules)"
+    )
+    output = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert output.stdout.strip() == "False"
+
+
+def test_sizes_beyond_the_offsets_are_refused(monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setattr(triton_backend, "MAX_NUMBERS", 10)
+    with pytest.raises(ValueError, match="less than 10 rows"):
+        torch.ops.mmdet_lite.plain_attention_triton(
+            torch.ones(1, 4, 1, 8),
+            torch.tensor([[2, 2]]),
+            torch.tensor([0]),
+            torch.ones(1, 1, 1, 1, 1, 2),
+            torch.ones(1, 1, 1, 1, 1),
+        )
