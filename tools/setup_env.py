@@ -399,7 +399,11 @@ def venv_python(project: Project) -> str | None:
 def write_constraints(project: Project, torch: str) -> None:
     """Write the tested set with the wanted torch in place of the tested one."""
     lines = project.tested.read_text().splitlines()
-    kept = [line for line in lines if not line.startswith("torch==")]
+    replaced = ("torch==",)
+    if torch != tested_torch(project):
+        # A CUDA build of torch pins the one Triton that fits it.
+        replaced += ("triton==",)
+    kept = [line for line in lines if not line.startswith(replaced)]
     project.constraints.write_text("\n".join([*kept, torch]) + "\n")
 
 

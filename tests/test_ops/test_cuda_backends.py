@@ -109,14 +109,14 @@ class TestBothOperators:
         contiguous = case.run(backend)
         for name, tensor in case.tensors.items():
             case.tensors[name] = tensor.transpose(0, -1).contiguous().transpose(0, -1)
-        assert_near(case.run(backend), contiguous, 1e-6, 1e-6)
+        assert_near(case.run(backend), contiguous, 1e-5, 1e-5)
 
     def test_int32_levels(self, backend, kind):
         case = make_case(kind)
         expected = case.run(backend)
         case.spatial_shapes = case.spatial_shapes.int()
         case.level_start_index = case.level_start_index.int()
-        assert_near(case.run(backend), expected, 1e-6, 1e-6)
+        assert_near(case.run(backend), expected, 1e-5, 1e-5)
 
     @pytest.mark.parametrize("sizes", [{"queries": 0}, {"batch": 0}, {"points": 0}])
     def test_empty(self, backend, kind, sizes):
@@ -147,7 +147,7 @@ class TestBothOperators:
         compiler = "inductor" if HAS_CUDA else "aot_eager"
         case.call = torch.compile(case.call, fullgraph=True, backend=compiler)
         torch._dynamo.reset()
-        assert_near(case.run(backend), expected, 1e-6, 1e-6)
+        assert_near(case.run(backend), expected, 1e-5, 1e-5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -171,7 +171,7 @@ def test_key_is_value_by_identity_and_by_copy(backend):
     case.tensors["key"] = value.clone()
     apart = case.run(backend)
     apart["value"] += apart.pop("key")
-    assert_near(apart, alone, 1e-6, 1e-5)
+    assert_near(apart, alone, 1e-5, 1e-5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS[:1])
@@ -194,10 +194,12 @@ def test_offsets_beyond_32_bits(backend):
     except RuntimeError as error:
         pytest.skip(f"too little memory: {error}")
     row, column = height - 2, width - 3
-    token = torch.arange(head_dims, dtype=torch.float16, device=DEVICE)
-    value[:, row * width + column, 0] = token + torch.arange(
-        batch, dtype=torch.float16, device=DEVICE
-    ).unsqueeze(1)
+    corner = row * width + column
+    for neighbour in (corner, corner + 1, corner + width, corner + width + 1):
+        value[:, neighbour] = 0
+    dims = torch.arange(head_dims, dtype=torch.float16, device=DEVICE)
+    images = torch.arange(batch, dtype=torch.float16, device=DEVICE)
+    value[:, corner, 0] = images[:, None] + dims
     center = torch.tensor([(column + 0.5) / width, (row + 0.5) / height], device=DEVICE)
     output = torch.ops.mmdet_lite.plain_attention_triton(
         value,
@@ -206,7 +208,7 @@ def test_offsets_beyond_32_bits(backend):
         center.expand(batch, 1, 1, 1, 1, 2),
         torch.ones(batch, 1, 1, 1, 1, device=DEVICE),
     )
-    assert torch.equal(output, value[:, row * width + column])
+    assert torch.equal(output, value[:, corner])
 
 
 @pytest.mark.skipif(not HAS_CUDA, reason="there is no GPU")
