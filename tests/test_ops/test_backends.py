@@ -1,5 +1,8 @@
 """The choice of a backend: automatic, by name, by environment."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from operator_inputs import make_inputs
@@ -10,7 +13,12 @@ from mmdet_lite.ops import (
     backends,
     key_aware_deformable_attention,
 )
-from mmdet_lite.ops.backends import Backend, register_backend, select_backend
+from mmdet_lite.ops.backends import (
+    Backend,
+    all_backends,
+    register_backend,
+    select_backend,
+)
 
 
 @pytest.fixture
@@ -59,3 +67,16 @@ def test_the_environment_takes_the_place_of_auto(monkeypatch, gpu_only_backend):
 def test_two_backends_cannot_share_a_name():
     with pytest.raises(ValueError, match="reference"):
         register_backend(backends._BACKENDS["reference"])
+
+
+def test_the_module_prints_what_can_run_and_why_not():
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "mmdet_lite.ops"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    cpu, cuda = result.stdout.split("\ncuda\n")
+    assert "reference  float16, bfloat16, float32, float64" in cpu
+    if not torch.cuda.is_available():
+        assert cuda.count("no: PyTorch sees no CUDA device") == len(all_backends())

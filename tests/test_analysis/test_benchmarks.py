@@ -1,0 +1,75 @@
+"""The benchmark command measures what it says, and its files become tables."""
+
+import subprocess
+import sys
+
+from mmdet_lite.analysis.report import load_measurement, markdown_of
+
+
+def run_benchmark(repository, *arguments):
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "tools/benchmark.py", *map(str, arguments)],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def test_operator_rows_cover_every_backend(repository, tmp_path):
+    file = tmp_path / "operator.json"
+    arguments = ("--shape", 64, 64, "--queries", 5, "all", "--repeats", 1)
+    printed = run_benchmark(repository, "operator", *arguments, "--json", file)
+    rows = load_measurement(file)["rows"]
+    backends = {row["backend"] for row in rows}
+    assert "reference" in backends
+    assert len(rows) == 3 * 2 * 2 * len(backends)
+    assert {row["num_queries"] for row in rows} == {5, 85}
+    assert all(row["max_error"] < 2e-5 for row in rows)
+    assert all(row["time"]["median"] > 0 for row in rows)
+    # The table that is printed is the one that the file gives later.
+    assert run_benchmark(repository, "table", file) == printed
+
+
+def test_encoder_rows_compare_with_their_matrix_multiplications(repository, tmp_path):
+    file = tmp_path / "encoder.json"
+    subjects = ("dino-stock", "lite-dino_h3l1-2p1x3")
+    run_benchmark(
+        repository,
+        *("encoder", "--shape", 64, 64, "--repeats", 1, "--json", file),
+        *("--subjects", *subjects),
+    )
+    measurement = load_measurement(file)
+    stock, lite = measurement["rows"]
+    assert (stock["subject"], lite["subject"]) == subjects
+    assert 0 < lite["matmul_macs"] < 0.6 * stock["matmul_macs"]
+    assert stock["matmul_time"]["median"] < stock["time"]["median"]
+    table = markdown_of(measurement)
+    assert "tools/benchmark.py encoder" in table
+    assert table.count("\n|") == 1 + 2  # below the header: a rule and two rows
+
+
+def test_what_was_not_measured_is_said():
+    row = {
+        "subject": "a",
+        "dtype": "float32",
+        "time": {"median": 1.0, "min": 1.0, "max": 1.0},
+        "peak_memory": None,
+    }
+    measurement = {
+        "kind": "model",
+        "command": "c",
+        "image_shape": [1, 1],
+        "batch": 1,
+        "repeats": 1,
+        "environment": {
+            "processor": "p",
+            "threads": 1,
+            "device": "cpu",
+            "versions": {"torch": "2"},
+        },
+        "rows": [row],
+    }
+    assert "not measured" in markdown_of(measurement)
