@@ -5,6 +5,7 @@
     python tools/benchmark.py model --subjects dino-stock lite-dino_h3l1-2p1x3
     python tools/benchmark.py training --config CONFIG --shape 240 320 --batch 2
     python tools/benchmark.py table operator.json
+    python tools/benchmark.py fill docs/performance.md
 
 Subjects take turns, so that a noisy machine is fair to all; figures are medians. On a
 GPU it measures the GPU's backends by itself.
@@ -25,6 +26,7 @@ from mmdet_lite.analysis.model_benchmark import (
 )
 from mmdet_lite.analysis.operator_benchmark import measure_operators
 from mmdet_lite.analysis.report import (
+    fill_tables,
     load_measurement,
     markdown_of,
     save_measurement,
@@ -47,6 +49,8 @@ def parse_args() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     table = commands.add_parser("table", help="print a file's table in Markdown")
     table.add_argument("file", help="what --json wrote")
+    fill = commands.add_parser("fill", help="write the tables of a page anew")
+    fill.add_argument("page", help="Markdown page that names its files")
 
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", metavar="FILE", help="write the measurement there")
@@ -95,6 +99,9 @@ def main() -> None:
     args = parse_args()
     if args.command == "table":
         print(markdown_of(load_measurement(args.file)))
+        return
+    if args.command == "fill":
+        fill_tables(args.page)
         return
     register_all_modules(init_default_scope=True)
     MMLogger.get_instance("mmengine").setLevel("ERROR")

@@ -1,8 +1,13 @@
 """Turn benchmark files into the tables of the documentation."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+
+_MEASURED_BLOCK = re.compile(
+    r"(?P<start><!-- measured: (?P<file>\S+) -->)\n.*?(?P<end><!-- end -->)", re.DOTALL
+)
 
 
 def save_measurement(path: str | Path, measurement: dict[str, Any]) -> None:
@@ -25,6 +30,24 @@ def markdown_of(measurement: dict[str, Any]) -> str:
     table = [header, ["---"] * len(header), *lines]
     body = "\n".join("|" + "|".join(f" {cell} " for cell in row) + "|" for row in table)
     return f"{body}\n\n{_conditions(measurement)}\n"
+
+
+def fill_tables(page: str | Path) -> None:
+    """Write the tables of a Markdown page anew from the files that it names.
+
+    A table stands between ``<!-- measured: FILE -->``, a path relative to the page, and
+    ``<!-- end -->``.
+
+    Raises:
+        FileNotFoundError: a file that the page names is missing.
+    """
+    page = Path(page)
+
+    def fill(block: re.Match) -> str:
+        table = markdown_of(load_measurement(page.parent / block["file"]))
+        return f"{block['start']}\n{table}{block['end']}"
+
+    page.write_text(_MEASURED_BLOCK.sub(fill, page.read_text()))
 
 
 def _operator_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
