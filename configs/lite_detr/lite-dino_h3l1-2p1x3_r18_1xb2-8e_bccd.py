@@ -33,40 +33,10 @@ test_pipeline = [
         meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
     ),
 ]
-train_dataloader = dict(
-    batch_size=2,
-    dataset=dict(
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file="train.json",
-        data_prefix=dict(img="images/"),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    dataset=dict(
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file="val.json",
-        data_prefix=dict(img="images/"),
-        pipeline=test_pipeline,
-    ),
-)
+dataset = dict(data_root=data_root, metainfo=metainfo)
+train_dataloader = dict(batch_size=2, dataset=dict(**dataset, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(**dataset, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + "val.json")
 test_evaluator = val_evaluator
-
-max_epochs = 8
-train_cfg = dict(max_epochs=max_epochs)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=50),
-    dict(
-        type="CosineAnnealingLR",
-        by_epoch=True,
-        begin=0,
-        end=max_epochs,
-        T_max=max_epochs,
-        convert_to_iter_based=True,
-    ),
-]
 auto_scale_lr = dict(base_batch_size=2)

@@ -23,28 +23,13 @@ test_pipeline = [
         meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
     ),
 ]
-train_dataloader = dict(
-    batch_size=4,
-    dataset=dict(
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file="annotations/train.json",
-        data_prefix=dict(img="train/"),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    dataset=dict(
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file="annotations/val.json",
-        data_prefix=dict(img="val/"),
-        pipeline=test_pipeline,
-    ),
-)
+dataset = dict(data_root=data_root, metainfo=metainfo)
+train_dataloader = dict(batch_size=4, dataset=dict(**dataset, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(**dataset, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + "annotations/val.json")
+val_evaluator = dict(ann_file=data_root + "val.json")
 test_evaluator = val_evaluator
+auto_scale_lr = dict(base_batch_size=4)
 
 max_epochs = 3
 train_cfg = dict(max_epochs=max_epochs)
@@ -59,4 +44,3 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-auto_scale_lr = dict(base_batch_size=4)

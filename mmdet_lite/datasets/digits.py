@@ -28,9 +28,8 @@ def make_digits_dataset(
 ) -> None:
     """Write images and COCO annotations of a training and a validation set.
 
-    The result is ``train/*.png``, ``val/*.png`` and ``annotations/{train,val}.json``
-    under ``out_dir``; files of an earlier call with the same arguments are the same
-    byte for byte.
+    The result is ``images/*.png``, ``train.json`` and ``val.json`` under ``out_dir``;
+    files of an earlier call with the same arguments are the same byte for byte.
 
     Args:
         out_dir: folder to write to; created if it is missing.
@@ -66,17 +65,16 @@ def make_digits_dataset(
         "val": (num_val, order[:num_held_out]),
     }
     out_dir = Path(out_dir)
+    (out_dir / "images").mkdir(parents=True, exist_ok=True)
     for split, (num_images, scan_ids) in splits.items():
-        (out_dir / split).mkdir(parents=True, exist_ok=True)
-        (out_dir / "annotations").mkdir(exist_ok=True)
         images, annotations = [], []
         for image_id in range(1, num_images + 1):
             picture, boxes, box_labels = _draw_image(
                 rng, scans[scan_ids], labels[scan_ids], image_size, max_digits
             )
-            file_name = f"{image_id:05d}.png"
-            if not cv2.imwrite(str(out_dir / split / file_name), picture):
-                raise OSError(f"could not write {out_dir / split / file_name}")
+            file_name = f"{split}_{image_id:05d}.png"
+            if not cv2.imwrite(str(out_dir / "images" / file_name), picture):
+                raise OSError(f"could not write {out_dir / 'images' / file_name}")
             images.append(
                 {
                     "id": image_id,
@@ -97,7 +95,7 @@ def make_digits_dataset(
                     }
                 )
         categories = [{"id": i + 1, "name": name} for i, name in enumerate(CLASSES)]
-        (out_dir / "annotations" / f"{split}.json").write_text(
+        (out_dir / f"{split}.json").write_text(
             json.dumps(
                 {
                     "images": images,

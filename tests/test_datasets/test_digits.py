@@ -20,13 +20,13 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     assert len(files) == 3 + 2 + 2
     for file in files:
         assert filecmp.cmp(tmp_path / "a" / file, tmp_path / "b" / file, shallow=False)
-    picture = "train/00001.png"
+    picture = "images/train_00001.png"
     assert not filecmp.cmp(tmp_path / "a" / picture, tmp_path / "c" / picture, False)
 
 
 def test_small_medium_and_large_objects_occur(tmp_path):
     make_digits_dataset(tmp_path, num_train=1, num_val=60)
-    content = json.loads((tmp_path / "annotations" / "val.json").read_text())
+    content = json.loads((tmp_path / "val.json").read_text())
     areas = np.array([row["area"] for row in content["annotations"]])
     assert (areas < 32**2).sum() > 20
     assert ((areas >= 32**2) & (areas < 96**2)).sum() > 20
@@ -35,9 +35,10 @@ def test_small_medium_and_large_objects_occur(tmp_path):
 
 def test_boxes_lie_tightly_around_ink(digits_root):
     """Inside a box the picture differs from its surroundings, up to each edge."""
-    content = json.loads((digits_root / "annotations" / "train.json").read_text())
+    content = json.loads((digits_root / "train.json").read_text())
     for row in content["annotations"]:
-        picture = cv2.imread(str(digits_root / "train" / f"{row['image_id']:05d}.png"))
+        name = f"train_{row['image_id']:05d}.png"
+        picture = cv2.imread(str(digits_root / "images" / name))
         x, y, width, height = row["bbox"]
         assert 0 <= x < x + width <= picture.shape[1]
         assert 0 <= y < y + height <= picture.shape[0]
@@ -49,12 +50,12 @@ def test_boxes_lie_tightly_around_ink(digits_root):
 def test_mmdet_reads_every_object(digits_root):
     dataset = CocoDataset(
         data_root=str(digits_root),
-        ann_file="annotations/train.json",
-        data_prefix={"img": "train/"},
+        ann_file="train.json",
+        data_prefix={"img": "images/"},
         metainfo={"classes": CLASSES},
         pipeline=[],
     )
-    content = json.loads((digits_root / "annotations" / "train.json").read_text())
+    content = json.loads((digits_root / "train.json").read_text())
     read = sum(len(dataset.get_data_info(i)["instances"]) for i in range(len(dataset)))
     assert read == len(content["annotations"])
 

@@ -27,9 +27,30 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))),
 )
 
-train_dataloader = dict(num_workers=1)
-val_dataloader = dict(num_workers=1)
-test_dataloader = dict(num_workers=1)
+# Small data sets lie in one folder: images/, train.json and val.json.
+train_dataloader = dict(
+    num_workers=1,
+    dataset=dict(ann_file="train.json", data_prefix=dict(img="images/")),
+)
+val_dataloader = dict(
+    num_workers=1,
+    dataset=dict(ann_file="val.json", data_prefix=dict(img="images/")),
+)
+test_dataloader = val_dataloader
+
+max_epochs = 8
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=50),
+    dict(
+        type="CosineAnnealingLR",
+        by_epoch=True,
+        begin=0,
+        end=max_epochs,
+        T_max=max_epochs,
+        convert_to_iter_based=True,
+    ),
+]
 default_hooks = dict(
     logger=dict(interval=25), checkpoint=dict(save_best="coco/bbox_mAP_50")
 )
