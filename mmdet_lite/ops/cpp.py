@@ -4,7 +4,7 @@ Each operator is one kernel forward and two backward: nothing of the size of the
 values is stored, and only the inputs are kept for the backward pass. Half precision is
 accumulated in float32. Results and gradients are bit-identical from run to run and for
 any number of threads. A sampling location that is NaN or infinite counts as outside the
-map, where the reference makes NaN of it.
+map.
 
 The kernels are in ``csrc`` and are built while the package is installed, where PyTorch
 and a compiler are present; :func:`why_not` says why they are missing.

@@ -30,6 +30,7 @@ def key_aware_deformable_attention(
         level_start_index: (num_levels,), integer, index of each level's first token.
         sampling_locations: (batch, num_queries, num_heads, num_levels, num_points, 2),
             (x, y), a level's width and height being 1; float32 or the dtype of value.
+            NaN and infinity count as outside.
         key: the shape of value; None means that the key is the value.
         backend: ``'auto'`` or the name of one of
             :func:`~mmdet_lite.ops.available_backends`.
@@ -40,6 +41,8 @@ def key_aware_deformable_attention(
 
     Raises:
         ValueError: a shape, level layout, device or backend name that does not fit.
+            On a GPU the numbers in ``spatial_shapes`` and ``level_start_index`` are
+            not checked: reading them would make every call wait for all before it.
         TypeError: a dtype that does not fit.
         BackendUnavailableError: the backend asked for cannot run here.
     """
@@ -68,6 +71,7 @@ def multi_scale_deformable_attention(
         level_start_index: (num_levels,), integer, index of each level's first token.
         sampling_locations: (batch, num_queries, num_heads, num_levels, num_points, 2),
             (x, y), a level's width and height being 1; float32 or the dtype of value.
+            NaN and infinity count as outside.
         attention_weights: (batch, num_queries, num_heads, num_levels, num_points),
             float32 or the dtype of value.
         backend: ``'auto'`` or the name of one of
@@ -79,6 +83,8 @@ def multi_scale_deformable_attention(
 
     Raises:
         ValueError: a shape, level layout, device or backend name that does not fit.
+            On a GPU the numbers in ``spatial_shapes`` and ``level_start_index`` are
+            not checked: reading them would make every call wait for all before it.
         TypeError: a dtype that does not fit.
         BackendUnavailableError: the backend asked for cannot run here.
     """

@@ -118,6 +118,19 @@ def test_a_sample_outside_keeps_its_place_in_the_softmax():
     torch.testing.assert_close(output, torch.full_like(output, 5 / 6))
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1e9])
+def test_a_location_that_is_none_counts_as_outside(number):
+    inputs = make_inputs()
+    inputs.sampling_locations[:, 2] = -3.0
+    expected = key_aware_deformable_attention(**inputs.key_aware(), **REFERENCE)
+    inputs.sampling_locations[:, 2, :, :, :, 1] = number
+    inputs.sampling_locations.requires_grad_()
+    actual = key_aware_deformable_attention(**inputs.key_aware(), **REFERENCE)
+    torch.testing.assert_close(actual, expected)
+    (gradient,) = torch.autograd.grad(actual.sum(), inputs.sampling_locations)
+    assert torch.count_nonzero(gradient[:, 2]) == 0
+
+
 def test_every_sample_outside_gives_zero():
     inputs = make_inputs()
     inputs.sampling_locations.fill_(-3.0)
