@@ -120,7 +120,7 @@ def _draw_image(
     for _ in range(int(rng.integers(1, max_digits + 1))):
         index = int(rng.integers(len(scans)))
         # Sizes are log-uniform, so that COCO's small, medium and large all occur.
-        side = int(np.exp(rng.uniform(np.log(16), np.log(0.95 * image_size))))
+        side = int(np.exp(rng.uniform(np.log(20), np.log(0.95 * image_size))))
         ink = cv2.resize(scans[index], (side, side), interpolation=cv2.INTER_CUBIC)
         ink = ink.clip(0, 1)
         rows, columns = np.where(ink > _INK_THRESHOLD)
@@ -137,7 +137,7 @@ def _draw_image(
         # The soft edge of the ink reaches beyond the box, as it does in a photograph.
         region = canvas[y : y + side, x : x + side]
         # Ink stands out from the canvas under it, lighter or darker.
-        colour = rng.uniform(0, 80, 3)
+        colour = rng.uniform(0, 60, 3)
         if region.mean() < 128:
             colour = 255 - colour
         region += ink[..., None] * (colour - region)
@@ -152,7 +152,7 @@ def _draw_texture(rng: np.random.Generator, image_size: int) -> np.ndarray:
     """Smooth coloured noise of three scales; (image_size, image_size, 3), 0 to 255."""
     base = rng.uniform(60, 195, 3)
     canvas = np.broadcast_to(base, (image_size, image_size, 3)).copy()
-    for cells, strength in ((4, 30), (16, 12), (64, 6)):
+    for cells, strength in ((4, 20), (16, 8), (64, 4)):
         noise = rng.normal(0, strength, (cells, cells, 3))
         canvas += cv2.resize(
             noise, (image_size, image_size), interpolation=cv2.INTER_LINEAR

@@ -52,6 +52,9 @@ param_scheduler = [
     ),
 ]
 default_hooks = dict(
-    logger=dict(interval=25), checkpoint=dict(save_best="coco/bbox_mAP_50")
+    logger=dict(interval=25),
+    checkpoint=dict(save_best="coco/bbox_mAP_50"),
+    # A short training leaves low scores.
+    visualization=dict(score_thr=0.25),
 )
 randomness = dict(seed=0)
