@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -119,7 +120,7 @@ def measure_training(
     """
     subjects = {}
     for backend in ("reference", "auto"):
-        model = _build(cfg.copy(), device).train()
+        model = _build(deepcopy(cfg), device).train()
         for module in model.modules():
             if hasattr(module, "backend"):
                 module.backend = backend

@@ -51,6 +51,21 @@ def test_encoder_rows_compare_with_their_matrix_multiplications(repository, tmp_
     assert table.count("\n|") == 1 + 2  # below the header: a rule and two rows
 
 
+def test_training_rows_compare_operators(repository, tmp_path):
+    file = tmp_path / "training.json"
+    config = "configs/lite_detr/lite-dino_h3l1-2p1x3_r18_1xb2-8e_bccd.py"
+    run_benchmark(
+        repository,
+        *("training", "--config", config, "--shape", 96, 128, "--repeats", 1),
+        *("--json", file),
+    )
+    rows = load_measurement(file)["rows"]
+    assert [row["subject"].split(", ")[1] for row in rows] == [
+        "reference operator",
+        "auto operator",
+    ]
+
+
 def test_what_was_not_measured_is_said():
     row = {
         "subject": "a",
