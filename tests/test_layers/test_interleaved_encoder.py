@@ -11,6 +11,7 @@ from mmdet_lite.layers.interleaved_encoder import (
     HighLevelEncoderLayer,
     layer_sequence,
 )
+from mmdet_lite.ops import available_backends
 
 EMBED_DIMS = 32
 SPATIAL_SHAPES = torch.tensor([[8, 6], [4, 3], [2, 2], [1, 1]])
@@ -209,6 +210,8 @@ def test_recomputed_activations_give_the_same_gradients():
 
 @pytest.mark.parametrize("training", [False, True])
 def test_it_compiles_without_a_graph_break(training):
+    if training and available_backends() == ["reference"]:
+        pytest.skip("PyTorch compiles grid_sample's derivative with wrong strides")
     encoder = make_encoder().train(training)
     inputs = encoder_inputs()
     inputs["spatial_shapes"] = tuple(map(tuple, SPATIAL_SHAPES.tolist()))
