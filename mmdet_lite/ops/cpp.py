@@ -18,9 +18,8 @@ from torch import Tensor
 from .registration import (
     empty_key_aware_grads,
     empty_output,
-    fake_plain,
-    fake_plain_backward,
     register_operator,
+    register_plain_operator,
     save_inputs,
 )
 
@@ -95,15 +94,6 @@ def _key_aware_backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     return grad_query, grad_value, grad_key, None, None, grad_locations
 
 
-def _plain_backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-    grad_value, grad_locations, grad_weights = (
-        torch.ops.mmdet_lite.plain_attention_cpu_backward(
-            grad_output, *ctx.saved_tensors
-        )
-    )
-    return grad_value, None, None, grad_locations, grad_weights
-
-
 def _fake_key_aware(query, value, key, spatial_shapes, level_start_index, locations):
     return empty_output(query, value)
 
@@ -122,10 +112,4 @@ if _LOAD_FAILURE is None:
         _key_aware_backward,
         save_inputs,
     )
-    register_operator(
-        "plain_attention_cpu",
-        fake_plain,
-        fake_plain_backward,
-        _plain_backward,
-        save_inputs,
-    )
+    register_plain_operator("plain_attention_cpu")

@@ -35,10 +35,8 @@ from torch import Tensor
 from .registration import (
     empty_key_aware_grads,
     empty_output,
-    fake_plain,
-    fake_plain_backward,
     register_operator,
-    save_inputs,
+    register_plain_operator,
 )
 
 # The kernels count the numbers of a tensor with 32 bits, going on in strides of up to
@@ -329,15 +327,6 @@ def _differentiate_key_aware(ctx, grad_output: Tensor, _) -> tuple:
     return grad_query, grad_value, grad_key, None, None, grad_locations
 
 
-def _differentiate_plain(ctx, grad_output: Tensor) -> tuple:
-    grad_value, grad_locations, grad_weights = (
-        torch.ops.mmdet_lite.plain_attention_mmcv_backward(
-            grad_output, *ctx.saved_tensors
-        )
-    )
-    return grad_value, None, None, grad_locations, grad_weights
-
-
 register_operator(
     "key_aware_attention_mmcv",
     _fake_key_aware,
@@ -345,10 +334,4 @@ register_operator(
     _differentiate_key_aware,
     _save_inputs_and_weights,
 )
-register_operator(
-    "plain_attention_mmcv",
-    fake_plain,
-    fake_plain_backward,
-    _differentiate_plain,
-    save_inputs,
-)
+register_plain_operator("plain_attention_mmcv")

@@ -34,6 +34,25 @@ def register_operator(
     torch.library.register_autograd(f"{operator}_backward", _refuse_double_backward)
 
 
+def register_plain_operator(name: str) -> None:
+    """Complete ``mmdet_lite::<name>``, plain attention, and ``<name>_backward``.
+
+    The backward operator takes the gradient of the output and all inputs, and returns
+    the gradients of value, locations and attention weights.
+    """
+    backward = getattr(torch.ops.mmdet_lite, f"{name}_backward")
+
+    def differentiate(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        grad_value, grad_locations, grad_weights = backward(
+            grad_output, *ctx.saved_tensors
+        )
+        return grad_value, None, None, grad_locations, grad_weights
+
+    register_operator(
+        name, _fake_plain, _fake_plain_backward, differentiate, save_inputs
+    )
+
+
 def _refuse_double_backward(ctx, *grads: Tensor) -> None:
     raise RuntimeError(
         "the fused operators differentiate once; backend='reference' twice"
@@ -67,7 +86,7 @@ def empty_key_aware_grads(
     )
 
 
-def fake_plain(
+def _fake_plain(
     value: Tensor,
     spatial_shapes: Tensor,
     level_start_index: Tensor,
@@ -78,7 +97,7 @@ def fake_plain(
     return empty_output(sampling_locations, value)
 
 
-def fake_plain_backward(
+def _fake_plain_backward(
     grad_output: Tensor,
     value: Tensor,
     spatial_shapes: Tensor,

@@ -20,10 +20,8 @@ from torch import Tensor
 from .registration import (
     empty_key_aware_grads,
     empty_output,
-    fake_plain,
-    fake_plain_backward,
     register_operator,
-    save_inputs,
+    register_plain_operator,
 )
 
 # Rows times padded head dimensions of a program, which is one warp: the most of them
@@ -318,15 +316,6 @@ def _differentiate_key_aware(ctx, grad_output: Tensor, _) -> tuple:
     return grad_query, grad_value, grad_key, None, None, grad_locations
 
 
-def _differentiate_plain(ctx, grad_output: Tensor) -> tuple:
-    grad_value, grad_locations, grad_weights = (
-        torch.ops.mmdet_lite.plain_attention_triton_backward(
-            grad_output, *ctx.saved_tensors
-        )
-    )
-    return grad_value, None, None, grad_locations, grad_weights
-
-
 register_operator(
     "key_aware_attention_triton",
     _fake_key_aware,
@@ -334,10 +323,4 @@ register_operator(
     _differentiate_key_aware,
     _save_for_key_aware,
 )
-register_operator(
-    "plain_attention_triton",
-    fake_plain,
-    fake_plain_backward,
-    _differentiate_plain,
-    save_inputs,
-)
+register_plain_operator("plain_attention_triton")
