@@ -175,6 +175,27 @@ inline int32_t Floor(T x) {
   return truncated - (x < static_cast<T>(truncated));
 }
 
+template <typename T>
+class Points;
+
+// What a loop over points reads of them, to be held in registers: the compiler has to
+// assume that whatever it stores changes the object's members.
+template <typename T>
+struct Located {
+  // The four pixels of a point in the order of the weights, counted from the first of
+  // the tokens; `outside` stands for pixels outside.
+  template <typename Row>
+  inline void Corners(int64_t index, Row* tokens, Row* outside, Row** corners) const;
+
+  const Points<T>* points;
+  const int64_t* offsets;
+  const int64_t* row_strides;
+  int64_t stride;
+  const int32_t* all_inside;
+  // Four for each point: above left, above right, below left, below right.
+  const T* weights;
+};
+
 // Where a run of points falls: the pixel above and left of each, and the bilinear
 // weights of the four pixels around it.
 template <typename T>
@@ -184,15 +205,19 @@ class Points {
       : size_(size),
         padded_(RoundUp(size, 8)),
         numbers_(10 * padded_),
-        indices_(7 * padded_) {}
+        indices_(7 * padded_),
+        offsets_(2 * padded_) {}
 
-  // Says which level point `index` belongs to and the number of its first token.
-  void SetLevel(int64_t index, const Level& level, int64_t start) {
+  // Says which level point `index` belongs to, the number of its first token, and how
+  // far apart tokens are in memory.
+  void SetLevel(int64_t index, const Level& level, int64_t start, int64_t stride) {
     Numbers(2)[index] = static_cast<T>(level.width);
     Numbers(3)[index] = static_cast<T>(level.height);
     Indices(0)[index] = level.width;
     Indices(1)[index] = level.height;
     Indices(2)[index] = static_cast<int32_t>(start);
+    Offsets(1)[index] = level.width * stride;
+    stride_ = stride;
   }
 
   // Finds the pixels of the locations (x, y).
@@ -211,6 +236,8 @@ class Points {
     int32_t* __restrict rows = Indices(4);
     int32_t* __restrict tokens = Indices(5);
     int32_t* __restrict inside = Indices(6);
+    int64_t* __restrict offsets = Offsets(0);
+    const int64_t stride = stride_;
     MMDET_LITE_INDEPENDENT
     for (int64_t i = 0; i < padded_; ++i) {
       T x = from[2 * i] * widths[i] - T(0.5);
@@ -231,6 +258,8 @@ class Points {
                   (rows[i] >= 0) & (rows[i] + 1 < rows_of_level[i]);
     }
     MMDET_LITE_INDEPENDENT
+    for (int64_t i = 0; i < padded_; ++i) offsets[i] = tokens[i] * stride;
+    MMDET_LITE_INDEPENDENT
     for (int64_t i = 0; i < padded_; ++i) {
       weights[4 * i] = (1 - right[i]) * (1 - below[i]);
       weights[4 * i + 1] = right[i] * (1 - below[i]);
@@ -247,34 +276,28 @@ class Points {
   const T* right() const { return Numbers(4); }
   const T* below() const { return Numbers(5); }
 
-  // Weights of the pixels: above left, above right, below left, below right.
-  const T* weights(int64_t index) const { return Numbers(6) + 4 * index; }
-
-  // The four pixels in the order of the weights. `stride` leads from token to token,
-  // `outside` stands for pixels outside.
-  template <typename Row>
-  inline void Corners(int64_t index, Row* tokens, int64_t stride, Row* outside,
-                      Row** corners) const {
+  // Which of a point's pixels are inside the map: a bit for each, in the order of the
+  // weights.
+  __attribute__((noinline)) int PixelsInside(int64_t index) const {
     const int64_t width = Indices(0)[index];
-    Row* first = tokens + Indices(5)[index] * stride;
-    corners[0] = first;
-    corners[1] = first + stride;
-    corners[2] = first + width * stride;
-    corners[3] = first + (width + 1) * stride;
-    if (__builtin_expect(Indices(6)[index], 1)) return;
     const int64_t height = Indices(1)[index];
-    const int64_t column = Indices(3)[index];
-    const int64_t row = Indices(4)[index];
-    for (int64_t corner = 0; corner < 4; ++corner) {
-      const int64_t x = column + corner % 2;
-      const int64_t y = row + corner / 2;
-      if (x < 0 || x >= width || y < 0 || y >= height) corners[corner] = outside;
+    int inside = 0;
+    for (int corner = 0; corner < 4; ++corner) {
+      const int64_t x = Indices(3)[index] + corner % 2;
+      const int64_t y = Indices(4)[index] + corner / 2;
+      inside |= (x >= 0 && x < width && y >= 0 && y < height) << corner;
     }
+    return inside;
+  }
+
+  Located<T> located() const {
+    return {this, Offsets(0), Offsets(1), stride_, Indices(6), Numbers(6)};
   }
 
  private:
   T* Numbers(int64_t which) const { return numbers_.get() + which * padded_; }
   int32_t* Indices(int64_t which) const { return indices_.get() + which * padded_; }
+  int64_t* Offsets(int64_t which) const { return offsets_.get() + which * padded_; }
 
   int64_t size_;
   // The size rounded up to whole vectors; every array goes on to there.
@@ -285,14 +308,34 @@ class Points {
   // Widths, heights, first tokens of the levels; then columns, rows and tokens of the
   // pixels above and left, and whether all four pixels are inside.
   Buffer<int32_t> indices_;
+  // From the first token to the pixels above and left; from a row to the next.
+  Buffer<int64_t> offsets_;
+  int64_t stride_ = 0;
 };
+
+template <typename T>
+template <typename Row>
+inline void Located<T>::Corners(int64_t index, Row* tokens, Row* outside,
+                                Row** corners) const {
+  Row* above = tokens + offsets[index];
+  Row* below = above + row_strides[index];
+  corners[0] = above;
+  corners[1] = above + stride;
+  corners[2] = below;
+  corners[3] = below + stride;
+  if (__builtin_expect(all_inside[index], 1)) return;
+  const int inside = points->PixelsInside(index);
+  for (int corner = 0; corner < 4; ++corner) {
+    if (!(inside >> corner & 1)) corners[corner] = outside;
+  }
+}
 
 // The points of one query and head, level by level.
 template <typename T>
 inline void SetLevels(const Inputs<T>& inputs, Points<T>* points) {
   for (int64_t i = 0; i < points->size(); ++i) {
     const Level& level = inputs.levels[i / inputs.sizes.num_points];
-    points->SetLevel(i, level, level.start);
+    points->SetLevel(i, level, level.start, inputs.token_stride);
   }
 }
 
@@ -422,27 +465,27 @@ void PlainForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end
   const Sizes sizes = inputs.sizes;
   const int64_t vectors = NumVectors<T, kVectors>(sizes);
   const int64_t dims = vectors * kLanes<T>;
-  const int64_t stride = inputs.token_stride;
   const int64_t num_samples = sizes.num_levels * sizes.num_points;
 
   Points<T> points(num_samples);
   SetLevels(inputs, &points);
-  Buffer<T> outside(dims);
+  const Located<T> located = points.located();
+  Buffer<T> outside_row(dims);
+  const T* const outside = outside_row.get();
   Buffer<T> sums(dims);
   const T* corners[4];
 
   for (int64_t item = begin; item < end; ++item) {
     const int64_t row = RowOf(item, sizes);
-    const int64_t tokens = FirstToken(item, inputs);
-    const T* attention_weights = inputs.attention_weights + row * num_samples;
+    const T* const value = inputs.value + FirstToken(item, inputs);
+    const T* const attention_weights = inputs.attention_weights + row * num_samples;
     PrefetchQuery<T>(inputs, nullptr, row + kPrefetchDistance * sizes.num_heads);
     points.Locate(inputs.locations + row * num_samples * 2);
     Vector<T> registers[kVectors > 0 ? kVectors : 1] = {};
     memset(sums.get(), 0, dims * sizeof(T));
     for (int64_t i = 0; i < num_samples; ++i) {
-      points.Corners(i, inputs.value + tokens, stride,
-                     static_cast<const T*>(outside.get()), corners);
-      Pixels<T> pixels(corners, points.weights(i));
+      located.Corners(i, value, outside, corners);
+      Pixels<T> pixels(corners, located.weights + 4 * i);
       pixels.weight0 *= attention_weights[i];
       pixels.weight1 *= attention_weights[i];
       pixels.weight2 *= attention_weights[i];
@@ -470,7 +513,6 @@ void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t 
   const Sizes sizes = inputs.sizes;
   const int64_t vectors = NumVectors<T, kVectors>(sizes);
   const int64_t dims = vectors * kLanes<T>;
-  const int64_t stride = inputs.token_stride;
   const int64_t num_samples = sizes.num_levels * sizes.num_points;
   const int64_t padded = RoundUp(num_samples, 8);
 
@@ -479,9 +521,12 @@ void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t 
   constexpr int64_t kBlock = 4;
   Points<T> points(num_samples);
   SetLevels(inputs, &points);
-  Buffer<T> outside(dims);
+  const Located<T> located = points.located();
+  Buffer<T> outside_row(dims);
+  const T* const outside = outside_row.get();
   Buffer<T> samples(kBlock * num_samples * dims);
-  Buffer<Vector<T>> products(padded);
+  Buffer<Vector<T>> products_of_points(padded);
+  Vector<T>* const products = products_of_points.get();
   Buffer<T> logits(kBlock * padded);
   Buffer<T> weights(kBlock * padded);
   T normalisers[kBlock];
@@ -492,32 +537,32 @@ void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t 
     for (int64_t member = 0; member < size; ++member) {
       const int64_t row = RowOf(block + member, sizes);
       const int64_t tokens = FirstToken(block + member, inputs);
-      const T* query = inputs.query + row * dims;
+      const T* const value = inputs.value + tokens;
+      const T* const key = kSeparateKey ? inputs.key + tokens : nullptr;
+      const T* const query = inputs.query + row * dims;
       T* values = samples.get() + member * num_samples * dims;
       PrefetchQuery<T>(inputs, nullptr, row + kPrefetchDistance * sizes.num_heads);
       points.Locate(inputs.locations + row * num_samples * 2);
       for (int64_t i = 0; i < num_samples; ++i) {
-        points.Corners(i, inputs.value + tokens, stride,
-                       static_cast<const T*>(outside.get()), corners);
-        const Pixels<T> pixels(corners, points.weights(i));
+        located.Corners(i, value, outside, corners);
+        const Pixels<T> pixels(corners, located.weights + 4 * i);
         Vector<T> product = {};
         for (int64_t d = 0; d < dims; d += kLanes<T>) {
-          const Vector<T> value = pixels.Sample(d);
-          Store(values + i * dims + d, value);
-          if (!kSeparateKey) product += value * Load(query + d);
+          const Vector<T> sample = pixels.Sample(d);
+          Store(values + i * dims + d, sample);
+          if (!kSeparateKey) product += sample * Load(query + d);
         }
         if (kSeparateKey) {
-          points.Corners(i, inputs.key + tokens, stride,
-                         static_cast<const T*>(outside.get()), corners);
-          const Pixels<T> key_pixels(corners, points.weights(i));
+          located.Corners(i, key, outside, corners);
+          const Pixels<T> key_pixels(corners, located.weights + 4 * i);
           for (int64_t d = 0; d < dims; d += kLanes<T>) {
             product += key_pixels.Sample(d) * Load(query + d);
           }
         }
-        products.get()[i] = product;
+        products[i] = product;
       }
       for (int64_t i = 0; i < padded; i += 8) {
-        SumLanesOf8<T>(products.get() + i, logits.get() + member * padded + i);
+        SumLanesOf8<T>(products + i, logits.get() + member * padded + i);
       }
     }
     for (int64_t member = 0; member < size; ++member) {
@@ -553,8 +598,9 @@ class PixelProducts {
   explicit PixelProducts(int64_t size)
       : padded_(RoundUp(size, 8)), products_(8 * padded_), results_(6 * padded_) {}
 
-  // Where to write a point's products: of its four pixels' values, then of their keys.
-  T* products(int64_t index) const { return products_.get() + 8 * index; }
+  // Where to write the products, eight for each point: of its four pixels' values, then
+  // of their keys.
+  T* products() const { return products_.get(); }
 
   // Interpolated at the points: value · gradient and key · query.
   T* values() const { return Results(0); }
@@ -624,16 +670,19 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
   const Sizes sizes = inputs.sizes;
   const int64_t vectors = NumVectors<T, kVectors>(sizes);
   const int64_t dims = vectors * kLanes<T>;
-  const int64_t stride = inputs.token_stride;
   const int64_t num_points = sizes.num_points;
   const int64_t num_samples = sizes.num_levels * num_points;
   const int64_t padded = RoundUp(num_samples, 8);
 
   Points<T> points(num_samples);
   SetLevels(inputs, &points);
+  const Located<T> located = points.located();
   PixelProducts<T> pixel_products(num_samples);
-  Buffer<T> outside(dims);
-  Buffer<T> keys(num_samples * dims);
+  T* const products_of_points = pixel_products.products();
+  Buffer<T> outside_row(dims);
+  const T* const outside = outside_row.get();
+  Buffer<T> sampled_keys(num_samples * dims);
+  T* const keys = sampled_keys.get();
   Buffer<T> value_shares(padded);
   Buffer<T> key_shares(padded);
   Buffer<T> grad_locations(2 * padded);
@@ -642,16 +691,17 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
   for (int64_t item = begin; item < end; ++item) {
     const int64_t row = RowOf(item, sizes);
     const int64_t tokens = FirstToken(item, inputs);
-    const T* grad_output = gradients.output + row * dims;
-    const T* query = kKeys == Keys::kNone ? nullptr : inputs.query + row * dims;
+    const T* const value = inputs.value + tokens;
+    const T* const key = kKeys == Keys::kSeparate ? inputs.key + tokens : nullptr;
+    const T* const grad_output = gradients.output + row * dims;
+    const T* const query = kKeys == Keys::kNone ? nullptr : inputs.query + row * dims;
     PrefetchQuery(inputs, gradients.output, row + kPrefetchDistance * sizes.num_heads);
     points.Locate(inputs.locations + row * num_samples * 2);
 
     for (int64_t i = 0; i < num_samples; ++i) {
       Vector<T> products[8] = {};
-      points.Corners(i, inputs.value + tokens, stride,
-                     static_cast<const T*>(outside.get()), corners);
-      const Pixels<T> pixels(corners, points.weights(i));
+      located.Corners(i, value, outside, corners);
+      const Pixels<T> pixels(corners, located.weights + 4 * i);
       for (int64_t d = 0; d < dims; d += kLanes<T>) {
         const Vector<T> by_value = Load(grad_output + d);
         products[0] += Load(pixels.corner0 + d) * by_value;
@@ -660,19 +710,18 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
         products[3] += Load(pixels.corner3 + d) * by_value;
         if constexpr (kKeys == Keys::kAreValues) {
           AddKeys(pixels, query, d, products);
-          Store(keys.get() + i * dims + d, pixels.Sample(d));
+          Store(keys + i * dims + d, pixels.Sample(d));
         }
       }
       if constexpr (kKeys == Keys::kSeparate) {
-        points.Corners(i, inputs.key + tokens, stride,
-                       static_cast<const T*>(outside.get()), corners);
-        const Pixels<T> key_pixels(corners, points.weights(i));
+        located.Corners(i, key, outside, corners);
+        const Pixels<T> key_pixels(corners, located.weights + 4 * i);
         for (int64_t d = 0; d < dims; d += kLanes<T>) {
           AddKeys(key_pixels, query, d, products);
-          Store(keys.get() + i * dims + d, key_pixels.Sample(d));
+          Store(keys + i * dims + d, key_pixels.Sample(d));
         }
       }
-      SumLanesOf8<T>(products, pixel_products.products(i));
+      SumLanesOf8<T>(products, products_of_points + 8 * i);
     }
     pixel_products.Interpolate(points);
 
@@ -697,7 +746,7 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
                                            (Load<T>(grad_weights + i) - mean) *
                                            inputs.logit_scale);
       }
-      SumRows(key_shares.get(), keys.get(), num_samples, vectors, T(1),
+      SumRows(key_shares.get(), keys, num_samples, vectors, T(1),
               gradients.query + row * dims);
     }
     T* to = gradients.locations + row * num_samples * 2;
@@ -740,8 +789,9 @@ void TokenBackwardRange(const Inputs<T>& inputs, const T* samples, const T* by_v
   }
   // The level's gradient with its tokens side by side, and a row for pixels outside:
   // a head's rows in the result are so far apart that they share few cache sets.
-  Buffer<T> sums((most_tokens + 1) * dims);
-  T* outside = sums.get() + most_tokens * dims;
+  Buffer<T> level_sums((most_tokens + 1) * dims);
+  T* const sums = level_sums.get();
+  T* const outside = sums + most_tokens * dims;
   // Queries are located several at a time, to fill vectors with a level's few points.
   constexpr int64_t kBlock = 16;
   Points<T> points(kBlock * num_points);
@@ -756,8 +806,9 @@ void TokenBackwardRange(const Inputs<T>& inputs, const T* samples, const T* by_v
     const T* item_samples = samples + item * sizes.num_queries * 4 * num_points;
     const int64_t item_rows =
         (batch * sizes.num_queries * sizes.num_heads + head) * dims;
-    for (int64_t i = 0; i < points.size(); ++i) points.SetLevel(i, level, 0);
-    memset(sums.get(), 0, tokens * dims * sizeof(T));
+    for (int64_t i = 0; i < points.size(); ++i) points.SetLevel(i, level, 0, dims);
+    const Located<T> located = points.located();
+    memset(sums, 0, tokens * dims * sizeof(T));
 
     for (int64_t block = 0; block < sizes.num_queries; block += kBlock) {
       const int64_t left = sizes.num_queries - block;
@@ -778,9 +829,9 @@ void TokenBackwardRange(const Inputs<T>& inputs, const T* samples, const T* by_v
         const T* key_shares = value_shares + num_points;
         for (int64_t i = 0; i < num_points; ++i) {
           const int64_t point = query * num_points + i;
-          points.Corners(point, sums.get(), dims, outside, corners);
-          const T weights[4] = {points.weights(point)[0], points.weights(point)[1],
-                                points.weights(point)[2], points.weights(point)[3]};
+          located.Corners(point, sums, outside, corners);
+          const T* of_point = located.weights + 4 * point;
+          const T weights[4] = {of_point[0], of_point[1], of_point[2], of_point[3]};
           const T value_share = value_shares[i];
           const T key_share = key_shares[i];
           for (int64_t d = 0; d < dims; d += kLanes<T>) {
@@ -800,7 +851,7 @@ void TokenBackwardRange(const Inputs<T>& inputs, const T* samples, const T* by_v
         gradient + (batch * sizes.num_tokens + level.start) * row_stride + head * dims;
     for (int64_t token = 0; token < tokens; ++token) {
       for (int64_t d = 0; d < dims; d += kLanes<T>) {
-        Store(to + token * row_stride + d, Load<T>(sums.get() + token * dims + d));
+        Store(to + token * row_stride + d, Load<T>(sums + token * dims + d));
       }
     }
   }
