@@ -87,10 +87,17 @@ def parse_args() -> argparse.Namespace:
             "--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS)
         )
         model.add_argument(
-            "--bfloat16", action="store_true", help="autocast to bfloat16"
+            "--bfloat16",
+            nargs="+",
+            choices=SUBJECTS,
+            default=[],
+            help="subjects that also run under autocast to bfloat16",
         )
     training = commands.add_parser("training", parents=[shared], help="an iteration")
     training.add_argument("--config", required=True, help="of the detector to train")
+    training.add_argument(
+        "--stock-type", help="model.type of mmdet's own model, to run beside"
+    )
     return parser.parse_args()
 
 
@@ -126,7 +133,12 @@ def main() -> None:
             args.launcher, args.cfg_options, args.work_dir = "none", None, None
             args.local_rank = 0
             rows = measure_training(
-                load_config(args), shape, args.batch, device, args.repeats
+                load_config(args),
+                shape,
+                args.batch,
+                device,
+                args.repeats,
+                args.stock_type,
             )
         else:
             rows = measure_models(

@@ -1,6 +1,6 @@
 """Measure stock and Lite models, whole or their encoders alone, and training steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from copy import deepcopy
 from functools import partial
@@ -46,7 +46,7 @@ def measure_models(
     image_shape: tuple[int, int],
     device: torch.device,
     repeats: int,
-    bfloat16: bool = False,
+    bfloat16: Sequence[str] = (),
     batch: int = 1,
 ) -> list[dict[str, Any]]:
     """Time inference of whole models or of their encoders.
@@ -57,42 +57,53 @@ def measure_models(
         image_shape: (height, width).
         device: where to run.
         repeats: counted runs.
-        bfloat16: run under autocast to bfloat16.
+        bfloat16: those of the names that also run under autocast to bfloat16.
         batch: images.
 
     Returns:
-        list: a row for each name: time, the time of its matrix multiplications alone
+        list: a row for each name, and for each of ``bfloat16`` another: time, the time of its matrix multiplications alone
         (convolutions are not counted among them), their multiply-accumulates, and
         ``peak_memory`` in bytes.
     """
+    cases = [(name, False) for name in names] + [(name, True) for name in bfloat16]
+    models: dict[str, Run] = {}
     subjects: dict[str, Run] = {}
     matmuls: dict[str, Run] = {}
     multiplies = {}
-    for name in names:
+    for name in dict.fromkeys([*names, *bfloat16]):
         cfg = get_config(DINO)
         cfg.merge_from_dict(SUBJECTS[name]["options"])
         model = _build(cfg, device).eval()
-        run = _inference(model, part, image_shape, batch)
-        subjects[name] = partial(
-            _run_as, run, SUBJECTS[name]["fast"], bfloat16, device.type
+        models[name] = _inference(model, part, image_shape, batch)
+    for name, half in cases:
+        subject = f"{name}, {_dtype_name(half)}"
+        subjects[subject] = partial(
+            _run_as, models[name], SUBJECTS[name]["fast"], half, device.type
         )
         if part == "encoder":
-            matmuls[f"{name}, matmul"], multiplies[name] = matmuls_of(subjects[name])
+            run, multiplies[subject] = matmuls_of(subjects[subject])
+            matmuls[f"{subject}, matmul"] = run
     times = time_interleaved({**subjects, **matmuls}, repeats, device)
-    return [
-        {
-            "subject": name,
-            "part": part,
-            "image_shape": list(image_shape),
-            "batch": batch,
-            "dtype": "bfloat16 autocast" if bfloat16 else "float32",
-            "time": times[name],
-            "matmul_time": times.get(f"{name}, matmul"),
-            "matmul_macs": multiplies.get(name),
-            "peak_memory": peak_memory(subjects[name], device),
-        }
-        for name in names
-    ]
+    rows = []
+    for (name, half), subject in zip(cases, subjects, strict=True):
+        rows.append(
+            {
+                "subject": name,
+                "part": part,
+                "image_shape": list(image_shape),
+                "batch": batch,
+                "dtype": _dtype_name(half),
+                "time": times[subject],
+                "matmul_time": times.get(f"{subject}, matmul"),
+                "matmul_macs": multiplies.get(subject),
+                "peak_memory": peak_memory(subjects[subject], device),
+            }
+        )
+    return rows
+
+
+def _dtype_name(bfloat16: bool) -> str:
+    return "bfloat16 autocast" if bfloat16 else "float32"
 
 
 def measure_training(
@@ -101,6 +112,7 @@ def measure_training(
     batch: int,
     device: torch.device,
     repeats: int,
+    stock_type: str | None = None,
     num_objects: int = 14,
 ) -> list[dict[str, Any]]:
     """Time a training iteration on the reference operator and on the best one.
@@ -113,34 +125,43 @@ def measure_training(
         batch: images of an iteration.
         device: where to run.
         repeats: counted runs.
+        stock_type: ``model.type`` that turns the config into mmdet's own model, which
+            then runs too, as mmdet runs it.
         num_objects: ground truth of each image.
 
     Returns:
-        list: a row for each backend: time and ``peak_memory`` in bytes.
+        list: a row for each: time and ``peak_memory`` in bytes.
     """
+    model_type = cfg.model.type
+    cases = [
+        (f"{model_type}, reference operator", model_type, "reference"),
+        (f"{model_type}, auto operator", model_type, "auto"),
+    ]
+    if stock_type is not None:
+        cases.insert(0, (f"{stock_type} of mmdet", stock_type, "reference"))
     subjects = {}
-    for backend in ("reference", "auto"):
-        model = _build(deepcopy(cfg), device).train()
+    for name, case_type, backend in cases:
+        case_cfg = deepcopy(cfg)
+        case_cfg.model.type = case_type
+        model = _build(case_cfg, device).train()
         for module in model.modules():
             if hasattr(module, "backend"):
                 module.backend = backend
         step = _training_step(
             model, cfg.model.bbox_head.num_classes, image_shape, batch, num_objects
         )
-        subjects[backend] = partial(
-            _run_as, step, backend == "auto", False, device.type
-        )
+        subjects[name] = partial(_run_as, step, backend == "auto", False, device.type)
     times = time_interleaved(subjects, repeats, device)
     return [
         {
-            "subject": f"training iteration, {backend} operator",
+            "subject": f"training iteration, {name}",
             "image_shape": list(image_shape),
             "batch": batch,
             "dtype": "float32",
-            "time": times[backend],
+            "time": times[name],
             "peak_memory": peak_memory(subject, device),
         }
-        for backend, subject in subjects.items()
+        for name, subject in subjects.items()
     ]
 
 

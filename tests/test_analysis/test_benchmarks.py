@@ -39,16 +39,18 @@ def test_encoder_rows_compare_with_their_matrix_multiplications(repository, tmp_
     run_benchmark(
         repository,
         *("encoder", "--shape", 64, 64, "--repeats", 1, "--json", file),
-        *("--subjects", *subjects),
+        *("--subjects", *subjects, "--bfloat16", subjects[1]),
     )
     measurement = load_measurement(file)
-    stock, lite = measurement["rows"]
+    stock, lite, half = measurement["rows"]
     assert (stock["subject"], lite["subject"]) == subjects
+    assert (half["subject"], half["dtype"]) == (subjects[1], "bfloat16 autocast")
+    assert half["matmul_macs"] == lite["matmul_macs"]
     assert 0 < lite["matmul_macs"] < 0.6 * stock["matmul_macs"]
     assert stock["matmul_time"]["median"] < stock["time"]["median"]
     table = markdown_of(measurement)
     assert "tools/benchmark.py encoder" in table
-    assert table.count("\n|") == 1 + 2  # below the header: a rule and two rows
+    assert table.count("\n|") == 1 + 3  # below the header: a rule and three rows
 
 
 def test_training_rows_compare_operators(repository, tmp_path):
@@ -57,12 +59,13 @@ def test_training_rows_compare_operators(repository, tmp_path):
     run_benchmark(
         repository,
         *("training", "--config", config, "--shape", 96, 128, "--repeats", 1),
-        *("--json", file),
+        *("--stock-type", "DINO", "--json", file),
     )
     rows = load_measurement(file)["rows"]
-    assert [row["subject"].split(", ")[1] for row in rows] == [
-        "reference operator",
-        "auto operator",
+    assert [row["subject"].split(", ", 1)[1] for row in rows] == [
+        "DINO of mmdet",
+        "LiteDINO, reference operator",
+        "LiteDINO, auto operator",
     ]
 
 
