@@ -3,11 +3,18 @@
 import re
 
 import pytest
+import torch
 from conftest import REPOSITORY
+from mmdet.models.backbones import SwinTransformer
+from mmdet.models.layers import DeformableDetrTransformerEncoder
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+
+from mmdet_lite.layers import KeyAwareDeformableAttention
 
 CONFIGS = sorted((REPOSITORY / "configs" / "lite_detr").glob("*.py"))
+H_DETR_CONFIGS = [path for path in CONFIGS if "h-detr_" in path.stem]
 
 
 def build(path):
@@ -22,21 +29,61 @@ def test_there_are_configs():
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_config_builds_the_encoder_of_its_name(path):
+def test_a_config_builds_what_its_name_says(path):
     cfg, model = build(path)
-    high, low, updates, blocks = map(
-        int, re.search(r"_h(\d)l(\d)-(\d)p1x(\d)_", path.stem).groups()
-    )
-    assert model.encoder.num_high_levels == high
-    assert high + low == model.num_feature_levels
-    assert model.encoder.layer_kinds == ("H" * (updates - 1) + "F") * blocks
+    variant = re.search(r"_h(\d)l(\d)-(\d)p1x(\d)_", path.stem)
+    assert path.stem.startswith("lite-") == (variant is not None)
+    if variant:
+        high, low, updates, blocks = map(int, variant.groups())
+        assert model.encoder.num_high_levels == high
+        assert high + low == model.num_feature_levels
+        assert model.encoder.layer_kinds == ("H" * (updates - 1) + "F") * blocks
+    else:
+        assert type(model.encoder) is DeformableDetrTransformerEncoder
+        assert not any(
+            isinstance(module, KeyAwareDeformableAttention)
+            for module in model.modules()
+        )
+    backbone = re.search(r"_(r\d+|swin-t)_", path.stem).group(1)
+    if backbone == "swin-t":
+        assert isinstance(model.backbone, SwinTransformer)
+    else:
+        assert model.backbone.depth == int(backbone[1:])
     num_gpus, batch, epochs = map(
         int, re.search(r"_(\d+)xb(\d+)-(\d+)e_", path.stem).groups()
     )
     assert cfg.train_dataloader.batch_size == batch
     assert cfg.auto_scale_lr.base_batch_size == num_gpus * batch
     assert cfg.train_cfg.max_epochs == epochs
+    # A schedule that outlives the training would never lower the learning rate.
+    assert cfg.param_scheduler[-1].end == epochs
     assert cfg.default_scope == "mmdet"
+
+
+@pytest.mark.parametrize("path", H_DETR_CONFIGS, ids=lambda path: path.stem)
+def test_h_detr_is_trained_by_the_recipe_of_the_paper(path):
+    cfg, model = build(path)
+    assert (model.num_one2one_queries, model.num_one2many_queries) == (300, 1500)
+    assert (model.k_one2many, model.lambda_one2many) == (6, 1.0)
+    assert cfg.param_scheduler[-1].milestones == [30]
+    assert cfg.optim_wrapper.clip_grad.max_norm == 0.1
+    for part in (model.encoder, model.decoder):
+        for module in part.modules():
+            if isinstance(module, torch.nn.Dropout):
+                assert module.p == 0
+    for layer in model.encoder.layers:
+        assert layer.ffn.feedforward_channels == 2048
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for group in optimizer.param_groups:
+        (parameter,) = group["params"]
+        name = names[parameter]
+        slow = name.startswith("backbone.") or "sampling_offsets" in name
+        assert group["lr"] == pytest.approx(1e-5 if slow else 1e-4), name
+        swin_norm = "swin-t" in path.stem and re.match(
+            r"backbone\..*(norm\d?\.(weight|bias)|position_bias_table)$", name
+        )
+        assert group["weight_decay"] == (0 if swin_norm else 1e-4), name
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
