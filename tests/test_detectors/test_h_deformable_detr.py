@@ -35,7 +35,9 @@ def build(small_config):
         cfg.model.num_one2many_queries = NUM_ONE2MANY
         cfg.model.bbox_head.num_classes = NUM_CLASSES
         cfg.model.test_cfg.max_per_img = NUM_ONE2ONE
-        cfg.model.update(settings)
+        cfg.merge_from_dict(
+            {f"model.{name}": value for name, value in settings.items()}
+        )
         torch.manual_seed(0)
         model = MODELS.build(cfg.model)
         model.init_weights()
@@ -256,19 +258,20 @@ def test_ground_truth_is_left_as_it_was(build):
         assert sample.gt_instances.labels.equal(copied.gt_instances.labels)
 
 
-def test_a_layer_trains_the_box_branch_of_the_layer_before(build):
-    model = build()
+def test_a_layer_trains_its_box_branch_and_the_one_before(build):
+    model = build(**{"decoder.num_layers": 3})
     head_inputs = encode_and_decode(model, batch_of(model))
     states, references = head_inputs["hidden_states"], head_inputs["references"]
-    earlier = model.bbox_head.reg_branches[0][-1].weight
+    branches = [branch[-1].weight for branch in model.bbox_head.reg_branches[:3]]
 
-    def gradient(references):
+    def trained_by_last_layer(references):
         _, boxes = model.bbox_head(states, references)
-        return torch.autograd.grad(boxes[1].sum(), earlier, retain_graph=True)[0]
+        gradients = torch.autograd.grad(boxes[2].sum(), branches, retain_graph=True)
+        return [gradient.abs().max() > 0 for gradient in gradients]
 
-    assert gradient(references).abs().max() > 0
+    assert trained_by_last_layer(references) == [False, True, True]
     cut = [reference.detach() for reference in references]
-    assert gradient(cut).abs().max() == 0
+    assert trained_by_last_layer(cut) == [False, False, True]
 
 
 def test_looking_forward_twice_changes_no_reference(build):
