@@ -61,9 +61,9 @@ def measure_models(
         batch: images.
 
     Returns:
-        list: a row for each name, and for each of ``bfloat16`` another: time, the time of its matrix multiplications alone
-        (convolutions are not counted among them), their multiply-accumulates, and
-        ``peak_memory`` in bytes.
+        list: a row for each name, and for each of ``bfloat16`` another: time, the time
+        of its matrix multiplications alone (convolutions are not counted among them),
+        their multiply-accumulates, and ``peak_memory`` in bytes.
     """
     cases = [(name, False) for name in names] + [(name, True) for name in bfloat16]
     models: dict[str, Run] = {}
