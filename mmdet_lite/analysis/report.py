@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-_MEASURED_BLOCK = re.compile(
-    r"(?P<start><!-- measured: (?P<file>\S+) -->)\n.*?(?P<end><!-- end -->)", re.DOTALL
+_BLOCK = re.compile(
+    r"(?P<start><!-- (?P<kind>measured|targets): (?P<file>\S+) -->)\n"
+    r".*?(?P<end><!-- end -->)",
+    re.DOTALL,
 )
 
 
@@ -36,7 +38,8 @@ def fill_tables(page: str | Path) -> None:
     """Write the tables of a Markdown page anew from the files that it names.
 
     A table stands between ``<!-- measured: FILE -->``, a path relative to the page, and
-    ``<!-- end -->``.
+    ``<!-- end -->``. After ``<!-- targets: FILE -->`` stands what :func:`targets_of`
+    makes of the file.
 
     Raises:
         FileNotFoundError: a file that the page names is missing.
@@ -44,10 +47,79 @@ def fill_tables(page: str | Path) -> None:
     page = Path(page)
 
     def fill(block: re.Match) -> str:
-        table = markdown_of(load_measurement(page.parent / block["file"]))
+        file = page.parent / block["file"]
+        if block["kind"] == "targets":
+            table = targets_of(file)
+        else:
+            table = markdown_of(load_measurement(file))
         return f"{block['start']}\n{table}{block['end']}"
 
-    page.write_text(_MEASURED_BLOCK.sub(fill, page.read_text()))
+    page.write_text(_BLOCK.sub(fill, page.read_text()))
+
+
+def targets_of(file: str | Path) -> str:
+    """Make a Markdown table of ratios of measured times beside what they should be.
+
+    Args:
+        file: JSON with ``columns``, the headings with a suffix for the file names of
+            either side of a ratio, and ``targets``. A target has ``what`` and ``goal``
+            in words, ``at_most`` or ``at_least``, the two sides ``of`` and ``to`` (the
+            ratio is of / to), and ``why`` it is missed. A side is the ``file`` of a
+            measurement, relative to this one and without ``.json``, what must be in the
+            ``row``, and which ``time`` of it, if not ``time``.
+
+    Raises:
+        ValueError: a file that is there has no such row, or several; or a missed
+            target has no ``why``, or a met one has.
+    """
+    file = Path(file)
+    plan = load_measurement(file)
+    lines = ["| what | target |" + "".join(f" {c['title']} |" for c in plan["columns"])]
+    lines[0] += " missed, because |"
+    lines.append("|" + " --- |" * (len(plan["columns"]) + 3))
+    for target in plan["targets"]:
+        cells = [target["what"], target["goal"]]
+        missed = False
+        for column in plan["columns"]:
+            times = [
+                _time_of(file.parent, target[side], column[side])
+                for side in ("of", "to")
+            ]
+            if None in times:
+                cells.append("not measured")
+                continue
+            ratio = times[0] / times[1]
+            meets = (
+                ratio >= target["at_least"]
+                if "at_least" in target
+                else ratio <= target["at_most"]
+            )
+            missed |= not meets
+            number = f"{ratio:.1f}×" if "at_least" in target else f"{ratio:.3g}"
+            cells.append(number if meets else f"**{number}**")
+        if missed != bool(target.get("why")):
+            raise ValueError(
+                f"{file}: {target['what']!r} is {'missed' if missed else 'met'}, so it "
+                f"must {'' if missed else 'not '}say why"
+            )
+        cells.append(target.get("why", ""))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _time_of(folder: Path, side: dict[str, Any], suffix: str) -> float | None:
+    """The median time of the side's row, or None where it was not measured."""
+    path = folder / f"{side['file']}{suffix}.json"
+    if not path.exists():
+        return None
+    rows = [
+        row
+        for row in load_measurement(path)["rows"]
+        if side["row"].items() <= row.items()
+    ]
+    if len(rows) != 1:
+        raise ValueError(f"{path} has {len(rows)} rows with {side['row']}")
+    return rows[0][side.get("time", "time")]["median"]
 
 
 def _operator_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
