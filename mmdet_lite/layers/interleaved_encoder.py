@@ -239,31 +239,51 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
             Tensor: (batch, num_tokens, embed_dims).
         """
         tokens = query
+        shared = self.shared_inputs(
+            query_pos, key_padding_mask, spatial_shapes, level_start_index, valid_ratios
+        )
+        for index, layer in enumerate(self.layers):
+            tokens = self.run(index, layer, tokens, **shared, **kwargs)
+        return tokens
+
+    def shared_inputs(
+        self,
+        query_pos: Tensor,
+        key_padding_mask: Tensor | None,
+        spatial_shapes: Tensor | Sequence[tuple[int, int]],
+        level_start_index: Tensor,
+        valid_ratios: Tensor,
+    ) -> dict:
+        """What every H and F layer gets besides the tokens.
+
+        Arguments as :meth:`forward`.
+
+        Returns:
+            dict: keyword arguments of :meth:`HighLevelEncoderLayer.forward`.
+        """
+        device = query_pos.device
         if torch.is_tensor(spatial_shapes):
             level_shapes, shapes_tensor = spatial_shapes.tolist(), spatial_shapes
         else:
             level_shapes = spatial_shapes
-            shapes_tensor = torch.tensor(spatial_shapes, device=query.device)
-        reference_points = self.get_encoder_reference_points(
-            level_shapes, valid_ratios, device=query.device
-        )
+            shapes_tensor = torch.tensor(spatial_shapes, device=device)
         low_shapes = level_shapes[: -self.num_high_levels]
-        num_low_tokens = sum(height * width for height, width in low_shapes)
-        for index, layer in enumerate(self.layers):
-            run = layer
-            if index < self.num_cp and torch.is_grad_enabled():
-                run = partial(checkpoint, layer, use_reentrant=False)
-            tokens = run(
-                tokens,
-                query_pos=query_pos,
-                reference_points=reference_points,
-                num_low_tokens=num_low_tokens,
-                key_padding_mask=key_padding_mask,
-                spatial_shapes=shapes_tensor,
-                level_start_index=level_start_index,
-                **kwargs,
-            )
-        return tokens
+        return {
+            "query_pos": query_pos,
+            "reference_points": self.get_encoder_reference_points(
+                level_shapes, valid_ratios, device=device
+            ),
+            "num_low_tokens": sum(height * width for height, width in low_shapes),
+            "key_padding_mask": key_padding_mask,
+            "spatial_shapes": shapes_tensor,
+            "level_start_index": level_start_index,
+        }
+
+    def run(self, index: int, module: torch.nn.Module, *args, **kwargs):
+        """Call a module of layer ``index``, to be recomputed if ``num_cp`` says so."""
+        if index < self.num_cp and torch.is_grad_enabled():
+            return checkpoint(module, *args, use_reentrant=False, **kwargs)
+        return module(*args, **kwargs)
 
 
 def build_deformable_attention(cfg: ConfigType) -> torch.nn.Module:

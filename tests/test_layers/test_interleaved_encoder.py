@@ -2,6 +2,14 @@
 
 import pytest
 import torch
+from encoder_inputs import (
+    EMBED_DIMS,
+    LEVEL_START_INDEX,
+    NUM_TOKENS,
+    SPATIAL_SHAPES,
+    encoder_inputs,
+    layer_cfg,
+)
 from mmdet.registry import MODELS
 
 from mmdet_lite.errors import ConfigError
@@ -13,41 +21,10 @@ from mmdet_lite.layers.interleaved_encoder import (
 )
 from mmdet_lite.ops import available_backends
 
-EMBED_DIMS = 32
-SPATIAL_SHAPES = torch.tensor([[8, 6], [4, 3], [2, 2], [1, 1]])
-LEVEL_START_INDEX = torch.tensor([0, 48, 60, 64])
-NUM_TOKENS = 65
-
 
 def make_encoder(attention="KeyAwareDeformableAttention", **kwargs):
     torch.manual_seed(0)
-    layer_cfg = {
-        "self_attn_cfg": {
-            "type": attention,
-            "embed_dims": EMBED_DIMS,
-            "num_heads": 4,
-            "num_levels": 4,
-            "dropout": 0.0,
-        },
-        "ffn_cfg": {
-            "embed_dims": EMBED_DIMS,
-            "feedforward_channels": 64,
-            "ffn_drop": 0.0,
-        },
-    }
-    return LiteDetrTransformerEncoder(layer_cfg, **kwargs).eval()
-
-
-def encoder_inputs(batch=2):
-    torch.manual_seed(1)
-    return {
-        "query": torch.randn(batch, NUM_TOKENS, EMBED_DIMS),
-        "query_pos": torch.randn(batch, NUM_TOKENS, EMBED_DIMS),
-        "key_padding_mask": None,
-        "spatial_shapes": SPATIAL_SHAPES,
-        "level_start_index": LEVEL_START_INDEX,
-        "valid_ratios": torch.ones(batch, 4, 2),
-    }
+    return LiteDetrTransformerEncoder(layer_cfg(attention), **kwargs).eval()
 
 
 @pytest.mark.parametrize(
