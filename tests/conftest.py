@@ -6,6 +6,7 @@ import pytest
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.hub import get_config
+from tiny_language_model import TinyLanguageModel
 
 from mmdet_lite.datasets.digits import make_digits_dataset
 
@@ -44,6 +45,7 @@ def small_config():
         cfg.merge_from_dict(
             {
                 "model.num_queries": 20,
+                "model.test_cfg.max_per_img": 20,
                 "model.backbone.depth": 18,
                 "model.backbone.init_cfg": None,
                 "model.neck.in_channels": [128, 256, 512],
@@ -52,6 +54,14 @@ def small_config():
                 "model.decoder.layer_cfg.ffn_cfg.feedforward_channels": 64,
             }
         )
+        if "language_model" in cfg.model:
+            cfg.model.language_model = {"type": TinyLanguageModel.__name__}
+            cfg.merge_from_dict(
+                {
+                    "model.encoder.text_layer_cfg.ffn_cfg.feedforward_channels": 64,
+                    "model.encoder.fusion_layer_cfg.embed_dim": 64,
+                }
+            )
         cfg.model.encoder.update(encoder)
         return cfg
 

@@ -7,6 +7,16 @@ from torch import Tensor
 from ..checkpoint.attention_kind import refuse_other_attention
 from ..layers.interleaved_encoder import build_deformable_attention
 
+# Settings of our encoders that mmdet's do not take; its num_cp needs fairscale.
+_NOT_FOR_MMDET = (
+    "type",
+    "num_high_levels",
+    "num_high_updates",
+    "num_blocks",
+    "low_ffn_channels",
+    "num_cp",
+)
+
 
 class LiteTransformerMixin:
     """Gives a multi-scale DETR of mmdet the encoder and attention of Lite DETR.
@@ -20,7 +30,12 @@ class LiteTransformerMixin:
     :class:`~mmdet_lite.layers.LiteDetrTransformerEncoder`, and ``self_attn_cfg`` and
     ``cross_attn_cfg`` may name the attention's ``type``. Both are key-aware where none
     is named; ``type='MultiScaleDeformableAttention'`` restores the plain one.
+
+    Attributes:
+        encoder_type (str): ``type`` of the encoder where the config names none.
     """
+
+    encoder_type = "LiteDetrTransformerEncoder"
 
     def _init_layers(self) -> None:
         """Let mmdet build the transformer, then replace encoder and cross-attention.
@@ -29,32 +44,16 @@ class LiteTransformerMixin:
         width from, and a decoder whose cross-attention is replaced right after.
         """
         encoder_cfg, decoder_cfg = self.encoder, self.decoder
-        decoder_layer_cfg = decoder_cfg["layer_cfg"]
-        cross_attn_cfg = decoder_layer_cfg["cross_attn_cfg"]
-        encoder_layer_cfg = encoder_cfg["layer_cfg"]
-        self.encoder = {
-            "num_layers": 1,
-            "layer_cfg": {
-                **encoder_layer_cfg,
-                "self_attn_cfg": _for_plain_attention(
-                    encoder_layer_cfg["self_attn_cfg"]
-                ),
-            },
-        }
-        self.decoder = {
-            **decoder_cfg,
-            "layer_cfg": {
-                **decoder_layer_cfg,
-                "cross_attn_cfg": _for_plain_attention(cross_attn_cfg),
-            },
-        }
+        one_layer_cfg = with_plain_attention(encoder_cfg, "self_attn_cfg")
+        for name in _NOT_FOR_MMDET:
+            one_layer_cfg.pop(name, None)
+        self.encoder = {**one_layer_cfg, "num_layers": 1}
+        self.decoder = with_plain_attention(decoder_cfg, "cross_attn_cfg")
         super()._init_layers()
-        self.encoder = MODELS.build(
-            {"type": "LiteDetrTransformerEncoder", **encoder_cfg}
-        )
+        self.encoder = MODELS.build({"type": self.encoder_type, **encoder_cfg})
         for layer in self.decoder.layers:
             layer.cross_attn = build_deformable_attention(
-                {"batch_first": True, **cross_attn_cfg}
+                {"batch_first": True, **decoder_cfg["layer_cfg"]["cross_attn_cfg"]}
             )
         self.register_load_state_dict_pre_hook(refuse_other_attention)
 
@@ -82,7 +81,20 @@ class LiteTransformerMixin:
         return encoder_inputs, decoder_inputs
 
 
-def _for_plain_attention(attn_cfg: ConfigType) -> ConfigType:
-    """Leave out what mmcv's ``MultiScaleDeformableAttention`` does not take."""
-    ours = ("type", "proj_key", "backend")
-    return {name: value for name, value in attn_cfg.items() if name not in ours}
+def with_plain_attention(coder_cfg: ConfigType, attention: str) -> dict:
+    """Leave out what mmcv's ``MultiScaleDeformableAttention`` does not take.
+
+    Args:
+        coder_cfg (dict): config of an encoder or decoder; left as it is.
+        attention (str): name of an attention's config in its ``layer_cfg``.
+
+    Returns:
+        dict: a copy, which mmdet's own encoder or decoder can build.
+    """
+    layer_cfg = coder_cfg["layer_cfg"]
+    attention_cfg = {
+        name: value
+        for name, value in layer_cfg[attention].items()
+        if name not in ("type", "proj_key", "backend")
+    }
+    return {**coder_cfg, "layer_cfg": {**layer_cfg, attention: attention_cfg}}

@@ -1,0 +1,20 @@
+"""Lite-DDQ-DETR: DDQ-DETR with the interleaved encoder."""
+
+from mmdet.models.detectors import DDQDETR
+from mmdet.registry import MODELS
+
+from .lite_transformer import LiteTransformerMixin, with_plain_attention
+
+
+@MODELS.register_module()
+class LiteDDQDETR(LiteTransformerMixin, DDQDETR):
+    """mmdet's ``DDQDETR`` with the encoder and attention of Lite DETR.
+
+    Takes any config of ``DDQDETR``, its dense branch and selection of distinct queries
+    unchanged; see :class:`LiteTransformerMixin` for what it adds.
+    """
+
+    def _init_layers(self) -> None:
+        """Let mmdet build its decoder, from a config that it keeps apart."""
+        self.decoder_cfg = with_plain_attention(self.decoder_cfg, "cross_attn_cfg")
+        super()._init_layers()
