@@ -1,5 +1,6 @@
 """Lite-DDQ-DETR: DDQ-DETR with the interleaved encoder."""
 
+from mmdet.models.dense_heads import DDQDETRHead
 from mmdet.models.detectors import DDQDETR
 from mmdet.registry import MODELS
 
@@ -13,6 +14,8 @@ class LiteDDQDETR(LiteTransformerMixin, DDQDETR):
     Takes any config of ``DDQDETR``, its dense branch and selection of distinct queries
     unchanged; see :class:`LiteTransformerMixin` for what it adds.
     """
+
+    bbox_head_class = DDQDETRHead
 
     def _init_layers(self) -> None:
         """Let mmdet build its decoder, from a config that it keeps apart."""

@@ -1,5 +1,6 @@
 """Lite-Deformable-DETR: Deformable DETR with the interleaved encoder."""
 
+from mmdet.models.dense_heads import DeformableDETRHead
 from mmdet.models.detectors import DeformableDETR
 from mmdet.registry import MODELS
 
@@ -13,3 +14,5 @@ class LiteDeformableDETR(LiteTransformerMixin, DeformableDETR):
     Takes any config of ``DeformableDETR``, with box refinement and in two stages too;
     see :class:`LiteTransformerMixin` for what it adds.
     """
+
+    bbox_head_class = DeformableDETRHead

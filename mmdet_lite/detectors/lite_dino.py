@@ -1,5 +1,6 @@
 """Lite-DINO: DINO with the interleaved encoder."""
 
+from mmdet.models.dense_heads import DINOHead
 from mmdet.models.detectors import DINO
 from mmdet.registry import MODELS
 
@@ -12,3 +13,5 @@ class LiteDINO(LiteTransformerMixin, DINO):
 
     Takes any config of ``DINO``; see :class:`LiteTransformerMixin` for what it adds.
     """
+
+    bbox_head_class = DINOHead

@@ -1,5 +1,6 @@
 """Lite-Grounding-DINO: Grounding DINO with the interleaved encoder."""
 
+from mmdet.models.dense_heads import GroundingDINOHead
 from mmdet.models.detectors import GroundingDINO
 from mmdet.registry import MODELS
 
@@ -17,3 +18,4 @@ class LiteGroundingDINO(LiteTransformerMixin, GroundingDINO):
     """
 
     encoder_type = "LiteGroundingDinoTransformerEncoder"
+    bbox_head_class = GroundingDINOHead

@@ -1,10 +1,13 @@
 """How a DETR of mmdet becomes its Lite variant: the encoder swapped, KDA inside."""
 
+from mmcv.ops import MultiScaleDeformableAttention
+from mmdet.models.detectors import DetectionTransformer
 from mmdet.registry import MODELS
-from mmdet.utils import ConfigType
-from torch import Tensor
+from mmdet.utils import ConfigType, OptConfigType
+from torch import Tensor, nn
 
 from ..checkpoint.attention_kind import refuse_other_attention
+from ..errors import ConfigError
 from ..layers.interleaved_encoder import build_deformable_attention
 
 # Settings of our encoders that mmdet's do not take; its num_cp needs fairscale.
@@ -33,9 +36,63 @@ class LiteTransformerMixin:
 
     Attributes:
         encoder_type (str): ``type`` of the encoder where the config names none.
+        bbox_head_class (type, optional): class of ``bbox_head`` that tells a config of
+            this detector from those of the others. None, the default, takes any.
+
+    Raises:
+        TypeError: at the definition of a class whose detector does not come after the
+            mixin, or is no ``DetectionTransformer`` of mmdet.
+        ConfigError: the config is of another detector, or the encoder that the mixin
+            replaces is not a multi-scale deformable one.
     """
 
     encoder_type = "LiteDetrTransformerEncoder"
+    bbox_head_class: type | None = None
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        """Refuse an order of bases that would leave the detector as it was."""
+        super().__init_subclass__(**kwargs)
+        behind = cls.__mro__[cls.__mro__.index(LiteTransformerMixin) + 1 :]
+        if issubclass(cls, nn.Module) and DetectionTransformer not in behind:
+            raise TypeError(
+                f"the bases of {cls.__name__} must be LiteTransformerMixin first, then "
+                "a DETR of mmdet (a DetectionTransformer), as in "
+                "class LiteDINO(LiteTransformerMixin, DINO)"
+            )
+
+    def __init__(self, *args, bbox_head: OptConfigType = None, **kwargs) -> None:
+        self._refuse_config_of_another(bbox_head)
+        super().__init__(*args, bbox_head=bbox_head, **kwargs)
+
+    def _refuse_config_of_another(self, bbox_head: OptConfigType) -> None:
+        """Name the type that fits a config, where mmdet would stumble over its keys."""
+        if self.bbox_head_class is None:
+            return
+        wanted = (
+            f"{type(self).__name__} takes a config whose model.bbox_head.type is "
+            f"{self.bbox_head_class.__name__}"
+        )
+        if bbox_head is None:
+            raise ConfigError(f"{wanted}, but this one has no model.bbox_head")
+        head = bbox_head["type"]
+        head = MODELS.get(head) if isinstance(head, str) else head
+        if head is None:
+            return  # mmdet says that it is not registered.
+        known = {}
+        for lite in LiteTransformerMixin.__subclasses__():
+            known.setdefault(lite.bbox_head_class, lite.__name__)
+        fitting = next((base for base in head.__mro__ if base in known), None)
+        if fitting is self.bbox_head_class:
+            return
+        if fitting is not None:
+            advice = f": set model.type={known[fitting]}"
+        else:
+            advice = (
+                ", which no Lite detector takes: they need an encoder of multi-scale "
+                "deformable attention. That of DETR, Conditional DETR and DAB-DETR is "
+                "ordinary attention on one feature map, with nothing to interleave"
+            )
+        raise ConfigError(f"{wanted}, but this one has {head.__name__}{advice}")
 
     def _init_layers(self) -> None:
         """Let mmdet build the transformer, then replace encoder and cross-attention.
@@ -50,12 +107,23 @@ class LiteTransformerMixin:
         self.encoder = {**one_layer_cfg, "num_layers": 1}
         self.decoder = with_plain_attention(decoder_cfg, "cross_attn_cfg")
         super()._init_layers()
+        self._refuse_other_encoder()
         self.encoder = MODELS.build({"type": self.encoder_type, **encoder_cfg})
         for layer in self.decoder.layers:
             layer.cross_attn = build_deformable_attention(
                 {"batch_first": True, **decoder_cfg["layer_cfg"]["cross_attn_cfg"]}
             )
         self.register_load_state_dict_pre_hook(refuse_other_attention)
+
+    def _refuse_other_encoder(self) -> None:
+        attention = self.encoder.layers[0].self_attn
+        if not isinstance(attention, MultiScaleDeformableAttention):
+            raise ConfigError(
+                f"{type(self).__name__} has no encoder to interleave: "
+                "LiteTransformerMixin needs a detector whose encoder is multi-scale "
+                f"deformable, but the attention of its {type(self.encoder).__name__} "
+                f"is {type(attention).__name__}, which knows no feature levels"
+            )
 
     def pre_transformer(
         self, mlvl_feats: tuple[Tensor, ...], *args, **kwargs

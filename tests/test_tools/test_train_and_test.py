@@ -133,6 +133,7 @@ def test_mixed_precision_training_needs_a_gpu(run_tool, tmp_path):
         ),
         (CONFIG, {"model.bbox_head.num_classes": 3}, "num_classes is 3"),
         (CONFIG, {"model.encoder.num_blocks": 2}, "gives 4 encoder layers"),
+        (CONFIG, {"model.type": "LiteDDQDETR"}, "DINOHead: set model.type=LiteDINO"),
         ("configs/no_such_config.py", {}, "no_such_config"),
     ],
 )

@@ -1,0 +1,107 @@
+"""What the mixin makes a Lite detector of, and what it refuses."""
+
+import pytest
+from mmdet.models.detectors import DABDETR, DETR, DINO, ConditionalDETR, MaskRCNN
+from mmdet.registry import MODELS
+from mmengine.hub import get_config
+
+from mmdet_lite.detectors import LiteTransformerMixin
+from mmdet_lite.errors import ConfigError
+from mmdet_lite.layers import KeyAwareDeformableAttention, LiteDetrTransformerEncoder
+
+# One config of each kind of model and the Lite type that it takes.
+FITTING = {
+    "deformable_detr/deformable-detr_r50_16xb2-50e_coco.py": "LiteDeformableDETR",
+    "dino/dino-4scale_r50_8xb2-12e_coco.py": "LiteDINO",
+    "ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py": "LiteDDQDETR",
+    "grounding_dino/grounding_dino_r50_scratch_8xb2_1x_coco.py": "LiteGroundingDINO",
+}
+SINGLE_SCALE = {
+    DETR: "detr/detr_r50_8xb2-150e_coco.py",
+    ConditionalDETR: "conditional_detr/conditional-detr_r50_8xb2-50e_coco.py",
+    DABDETR: "dab_detr/dab-detr_r50_8xb2-50e_coco.py",
+}
+
+
+def model_cfg(config, **changes):
+    cfg = get_config(f"mmdet::{config}").model
+    cfg.backbone.init_cfg = None
+    cfg.update(changes)
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("config", "model_type"),
+    [
+        (config, model_type)
+        for config, fitting in FITTING.items()
+        for model_type in FITTING.values()
+        if model_type != fitting
+    ],
+)
+def test_the_config_of_another_detector_is_refused_with_the_type_it_takes(
+    config, model_type
+):
+    head = get_config(f"mmdet::{config}").model.bbox_head.type
+    with pytest.raises(
+        ConfigError, match=f"{head}: set model.type={FITTING[config]}$"
+    ) as error:
+        MODELS.build(model_cfg(config, type=model_type))
+    assert str(error.value).startswith(f"{model_type} takes a config whose model.bbox_")
+
+
+@pytest.mark.parametrize("model_type", FITTING.values())
+@pytest.mark.parametrize("config", SINGLE_SCALE.values())
+def test_the_config_of_a_single_scale_detector_is_refused_with_the_reason(
+    config, model_type
+):
+    with pytest.raises(ConfigError, match=r"has \w*DETRHead, .* on one feature map"):
+        MODELS.build(model_cfg(config, type=model_type))
+
+
+def test_a_config_without_bbox_head_is_refused():
+    config = "mask2former/mask2former_r50_8xb2-lsj-50e_coco.py"
+    with pytest.raises(ConfigError, match=r"has no model\.bbox_head"):
+        MODELS.build(model_cfg(config, type="LiteDINO"))
+
+
+@pytest.mark.parametrize("detector", SINGLE_SCALE)
+def test_the_mixin_refuses_a_detector_without_deformable_encoder(detector):
+    lite = type(f"Lite{detector.__name__}", (LiteTransformerMixin, detector), {})
+    cfg = model_cfg(SINGLE_SCALE[detector], type=lite)
+    message = "the attention of its .*DetrTransformerEncoder is MultiheadAttention"
+    with pytest.raises(ConfigError, match=message):
+        MODELS.build(cfg)
+
+
+@pytest.mark.parametrize(
+    "bases", [(DINO, LiteTransformerMixin), (LiteTransformerMixin, MaskRCNN)]
+)
+def test_bases_that_the_mixin_would_not_change_are_refused(bases):
+    with pytest.raises(TypeError, match="the bases of LiteWrong must be"):
+        type("LiteWrong", bases, {})
+
+
+def test_a_detector_of_ones_own_becomes_lite(small_config):
+    class MyDINO(DINO):
+        pass
+
+    class LiteMyDINO(LiteTransformerMixin, MyDINO):
+        pass
+
+    cfg = small_config("mmdet::ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py").model
+    for name in ("dense_topk_ratio", "dqs_cfg"):
+        del cfg[name]
+    # Its head may be any: nothing is known of its configs.
+    model = MODELS.build({**cfg, "type": LiteMyDINO})
+    assert isinstance(model.encoder, LiteDetrTransformerEncoder)
+    for layer in model.decoder.layers:
+        assert isinstance(layer.cross_attn, KeyAwareDeformableAttention)
+
+
+def test_a_head_of_ones_own_is_that_of_its_base(small_config):
+    head = MODELS.get("DINOHead")
+    cfg = small_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py").model
+    cfg.bbox_head.type = type("MyHead", (head,), {})
+    model = MODELS.build({**cfg, "type": "LiteDINO"})
+    assert isinstance(model.bbox_head, head)
