@@ -125,8 +125,12 @@ def test_initialisation_survives_that_of_mmdet(small_config):
         assert attention.query_proj.weight.abs().max() <= (6 / 512) ** 0.5
 
 
-def test_the_attention_of_encoder_and_decoder_can_be_switched(small_config):
-    cfg = small_config("lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py")
+@pytest.mark.parametrize(("config", "model_type"), SWAPS[1:5])
+def test_the_attention_of_encoder_and_decoder_can_be_switched(
+    small_config, config, model_type
+):
+    cfg = small_config(f"mmdet::{config}")
+    cfg.model.type = model_type
     plain = {"type": "MultiScaleDeformableAttention"}
     cfg.model.encoder.layer_cfg.self_attn_cfg.update(plain)
     cfg.model.decoder.layer_cfg.cross_attn_cfg.update(
