@@ -72,8 +72,8 @@ class LiteTransformerMixin:
             f"{type(self).__name__} takes a config whose model.bbox_head.type is "
             f"{self.bbox_head_class.__name__}"
         )
-        if bbox_head is None:
-            raise ConfigError(f"{wanted}, but this one has no model.bbox_head")
+        if not isinstance(bbox_head, dict) or "type" not in bbox_head:
+            raise ConfigError(f"{wanted}, but this one has no model.bbox_head.type")
         head = bbox_head["type"]
         head = MODELS.get(head) if isinstance(head, str) else head
         if head is None:

@@ -59,10 +59,11 @@ def test_the_config_of_a_single_scale_detector_is_refused_with_the_reason(
         MODELS.build(model_cfg(config, type=model_type))
 
 
-def test_a_config_without_bbox_head_is_refused():
+@pytest.mark.parametrize("bbox_head", [{}, {"bbox_head": [{"type": "CoATSSHead"}]}])
+def test_a_config_without_one_bbox_head_is_refused(bbox_head):
     config = "mask2former/mask2former_r50_8xb2-lsj-50e_coco.py"
-    with pytest.raises(ConfigError, match=r"has no model\.bbox_head"):
-        MODELS.build(model_cfg(config, type="LiteDINO"))
+    with pytest.raises(ConfigError, match=r"has no model\.bbox_head\.type$"):
+        MODELS.build(model_cfg(config, type="LiteDINO", **bbox_head))
 
 
 @pytest.mark.parametrize("detector", SINGLE_SCALE)
