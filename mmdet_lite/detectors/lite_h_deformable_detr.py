@@ -1,5 +1,6 @@
 """Lite-H-DETR: H-DETR with the interleaved encoder."""
 
+from mmdet.models.dense_heads import DeformableDETRHead
 from mmdet.registry import MODELS
 
 from .h_deformable_detr import HDeformableDETR
@@ -13,3 +14,5 @@ class LiteHDeformableDETR(LiteTransformerMixin, HDeformableDETR):
     Takes any config of ``HDeformableDETR``; see :class:`LiteTransformerMixin` for what
     it adds.
     """
+
+    bbox_head_class = DeformableDETRHead

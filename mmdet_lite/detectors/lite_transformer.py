@@ -17,6 +17,7 @@ _NOT_FOR_MMDET = (
     "num_high_updates",
     "num_blocks",
     "low_ffn_channels",
+    "iterative_fusion",
     "num_cp",
 )
 

@@ -92,6 +92,42 @@ class HighLevelEncoderLayer(DetrTransformerEncoderLayer):
         return torch.cat([tokens[:, :num_low_tokens], high], dim=1)
 
 
+class UnfusedHighLevelEncoderLayer(HighLevelEncoderLayer):
+    """H layer whose high-level tokens look at those of the high levels only.
+
+    The paper's ablation: an H layer without iterative cross-scale fusion (section 4.2).
+    Its attention has as many levels as there are high ones.
+    """
+
+    def forward(
+        self,
+        tokens: Tensor,
+        query_pos: Tensor,
+        reference_points: Tensor,
+        num_low_tokens: int,
+        key_padding_mask: Tensor | None,
+        spatial_shapes: Tensor,
+        level_start_index: Tensor,
+        **attention_kwargs,
+    ) -> Tensor:
+        """As :class:`HighLevelEncoderLayer`, on the high-level tokens alone."""
+        high_levels = slice(-self.self_attn.num_levels, None)
+        high_tokens = slice(num_low_tokens, None)
+        high = super().forward(
+            tokens[:, high_tokens],
+            query_pos[:, high_tokens],
+            reference_points[:, high_tokens, high_levels],
+            num_low_tokens=0,
+            key_padding_mask=None
+            if key_padding_mask is None
+            else key_padding_mask[:, high_tokens],
+            spatial_shapes=spatial_shapes[high_levels],
+            level_start_index=level_start_index[high_levels] - num_low_tokens,
+            **attention_kwargs,
+        )
+        return torch.cat([tokens[:, :num_low_tokens], high], dim=1)
+
+
 class FullEncoderLayer(HighLevelEncoderLayer):
     """F layer: updates all tokens, the low-level ones through a small FFN.
 
@@ -155,6 +191,9 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
         num_blocks (int): B, number of blocks. Defaults to 3.
         low_ffn_channels (int, optional): hidden width of the low-level tokens' FFN.
             Defaults to None, which means the embedding width.
+        iterative_fusion (bool): high-level tokens look at the tokens of all levels in
+            H layers too, as the paper has it. Defaults to True; False, its ablation,
+            leaves the low levels to the F layers.
         num_cp (int): the first ``num_cp`` layers recompute their activations in the
             backward pass instead of keeping them. Defaults to -1, none.
         init_cfg (dict, optional): as mmengine's ``BaseModule``.
@@ -172,6 +211,7 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
         num_high_updates: int = 2,
         num_blocks: int = 3,
         low_ffn_channels: int | None = None,
+        iterative_fusion: bool = True,
         num_cp: int = -1,
         init_cfg: OptConfigType = None,
     ) -> None:
@@ -186,20 +226,31 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
             )
         self.num_high_levels = num_high_levels
         self.low_ffn_channels = low_ffn_channels
+        self.iterative_fusion = iterative_fusion
         super().__init__(
             num_layers=num_layers, layer_cfg=layer_cfg, num_cp=num_cp, init_cfg=init_cfg
         )
 
     def _init_layers(self) -> None:
         """Build the H and F layers in the order of ``layer_kinds``."""
-        layer_classes = {
-            "H": HighLevelEncoderLayer,
-            "F": partial(FullEncoderLayer, low_ffn_channels=self.low_ffn_channels),
-        }
-        self.layers = ModuleList(
-            layer_classes[kind](**self.layer_cfg) for kind in self.layer_kinds
+        full_layer = partial(
+            FullEncoderLayer, low_ffn_channels=self.low_ffn_channels, **self.layer_cfg
         )
-        attention = self.layers[0].self_attn
+        if self.iterative_fusion:
+            high_layer = partial(HighLevelEncoderLayer, **self.layer_cfg)
+        else:
+            attn_cfg = {
+                **self.layer_cfg["self_attn_cfg"],
+                "num_levels": self.num_high_levels,
+            }
+            high_layer = partial(
+                UnfusedHighLevelEncoderLayer,
+                **{**self.layer_cfg, "self_attn_cfg": attn_cfg},
+            )
+        builders = {"H": high_layer, "F": full_layer}
+        self.layers = ModuleList(builders[kind]() for kind in self.layer_kinds)
+        # The last layer is an F layer, which looks at all levels.
+        attention = self.layers[-1].self_attn
         self.embed_dims = attention.embed_dims
         if not 0 < self.num_high_levels < attention.num_levels:
             raise ConfigError(

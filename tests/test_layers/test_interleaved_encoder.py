@@ -17,9 +17,13 @@ from mmdet_lite.layers import LiteDetrTransformerEncoder
 from mmdet_lite.layers.interleaved_encoder import (
     FullEncoderLayer,
     HighLevelEncoderLayer,
+    UnfusedHighLevelEncoderLayer,
     layer_sequence,
 )
 from mmdet_lite.ops import available_backends
+
+
+ATTENTIONS = ["KeyAwareDeformableAttention", "MultiScaleDeformableAttention"]
 
 
 def make_encoder(attention="KeyAwareDeformableAttention", **kwargs):
@@ -63,6 +67,34 @@ def test_each_layer_updates_the_tokens_of_its_kind(num_high_levels, updates, blo
     for kind, (low_changed, high_changed) in zip(kinds, changes, strict=True):
         assert high_changed.all()
         assert low_changed.all() if kind == "F" else not low_changed.any()
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_without_fusion_an_h_layer_is_one_of_the_high_levels_alone(attention):
+    encoder = make_encoder(attention, iterative_fusion=False)
+    layer = encoder.layers[0]
+    assert isinstance(layer, UnfusedHighLevelEncoderLayer)
+    assert [layer.self_attn.num_levels for layer in encoder.layers] == [3, 4] * 3
+    inputs = encoder_inputs()
+    inputs["key_padding_mask"] = torch.rand(2, NUM_TOKENS) < 0.2
+    shared = encoder.shared_inputs(
+        **{name: value for name, value in inputs.items() if name != "query"}
+    )
+    high = inputs["query"][:, 48:]
+    alone = HighLevelEncoderLayer.forward(
+        layer,
+        high,
+        query_pos=inputs["query_pos"][:, 48:],
+        reference_points=shared["reference_points"][:, 48:, 1:],
+        num_low_tokens=0,
+        key_padding_mask=inputs["key_padding_mask"][:, 48:],
+        spatial_shapes=SPATIAL_SHAPES[1:],
+        level_start_index=LEVEL_START_INDEX[1:] - 48,
+    )
+    output = layer(inputs["query"], **shared)
+    assert output[:, :48].equal(inputs["query"][:, :48])
+    assert output[:, 48:].equal(alone)
+    assert encoder(**inputs).isfinite().all()
 
 
 def test_an_h_layer_sees_the_low_tokens():
@@ -109,9 +141,7 @@ def test_low_tokens_have_a_small_ffn_and_a_norm_of_their_own():
     assert wide.layers[1].low_ffn.feedforward_channels == 48
 
 
-@pytest.mark.parametrize(
-    "attention", ["KeyAwareDeformableAttention", "MultiScaleDeformableAttention"]
-)
+@pytest.mark.parametrize("attention", ATTENTIONS)
 def test_a_padded_batch_gives_each_image_what_it_gets_alone(attention):
     """Two images of different size, padded to one canvas."""
     encoder = make_encoder(attention).double()
