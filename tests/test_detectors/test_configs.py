@@ -14,6 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from mmdet_lite.layers import KeyAwareDeformableAttention
 
 CONFIGS = sorted((REPOSITORY / "configs" / "lite_detr").glob("*.py"))
+COCO_CONFIGS = [path for path in CONFIGS if path.stem.endswith("_coco")]
 H_DETR_CONFIGS = [path for path in CONFIGS if "h-detr_" in path.stem]
 
 
@@ -31,19 +32,31 @@ def test_there_are_configs():
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_builds_what_its_name_says(path):
     cfg, model = build(path)
-    variant = re.search(r"_h(\d)l(\d)-(\d)p1x(\d)_", path.stem)
+    variant = re.search(r"_h(\d)l(\d)-(\d)p1x(\d)(-plain)?(-unfused)?_", path.stem)
     assert path.stem.startswith("lite-") == (variant is not None)
     if variant:
-        high, low, updates, blocks = map(int, variant.groups())
+        high, low, updates, blocks = map(int, variant.groups()[:4])
         assert model.encoder.num_high_levels == high
         assert high + low == model.num_feature_levels
         assert model.encoder.layer_kinds == ("H" * (updates - 1) + "F") * blocks
+        for layers, attention in (
+            (model.encoder.layers, "self_attn"),
+            (model.decoder.layers, "cross_attn"),
+        ):
+            for layer in layers:
+                key_aware = isinstance(
+                    getattr(layer, attention), KeyAwareDeformableAttention
+                )
+                assert key_aware == (variant[5] is None)
+        assert model.encoder.iterative_fusion == (variant[6] is None)
     else:
         assert type(model.encoder) is DeformableDetrTransformerEncoder
         assert not any(
             isinstance(module, KeyAwareDeformableAttention)
             for module in model.modules()
         )
+        levels = re.match(r"dino-(\d)scale_", path.stem)
+        assert model.num_feature_levels == (int(levels[1]) if levels else 4)
     backbone = re.search(r"_(r\d+|swin-t)_", path.stem).group(1)
     if backbone == "swin-t":
         assert isinstance(model.backbone, SwinTransformer)
@@ -58,6 +71,24 @@ def test_a_config_builds_what_its_name_says(path):
     # A schedule that outlives the training would never lower the learning rate.
     assert cfg.param_scheduler[-1].end == epochs
     assert cfg.default_scope == "mmdet"
+
+
+@pytest.mark.parametrize("path", COCO_CONFIGS, ids=lambda path: path.stem)
+def test_a_config_for_coco_follows_the_recipe_of_the_paper(path):
+    cfg = Config.fromfile(path)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr) == ("AdamW", 1e-4)
+    assert optimizer.weight_decay == 1e-4
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
+    assert cfg.optim_wrapper.clip_grad.max_norm == 0.1
+    assert cfg.auto_scale_lr.base_batch_size == 16
+    steps = {12: [11], 36: [30], 50: [40]}
+    assert cfg.param_scheduler[-1].milestones == steps[cfg.train_cfg.max_epochs]
+    if "dino" in path.stem:
+        assert cfg.model.num_queries == 900
+        noise = 0.4 if "swin-t" in path.stem else 1.0
+        assert cfg.model.dn_cfg.box_noise_scale == noise
+        assert cfg.model.dn_cfg.group_cfg.num_dn_queries == 100
 
 
 @pytest.mark.parametrize("path", H_DETR_CONFIGS, ids=lambda path: path.stem)
