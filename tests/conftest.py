@@ -46,14 +46,22 @@ def small_config():
             {
                 "model.num_queries": 20,
                 "model.test_cfg.max_per_img": 20,
-                "model.backbone.depth": 18,
                 "model.backbone.init_cfg": None,
-                "model.neck.in_channels": [128, 256, 512],
                 "model.encoder.layer_cfg.ffn_cfg.feedforward_channels": 64,
                 "model.decoder.num_layers": 2,
                 "model.decoder.layer_cfg.ffn_cfg.feedforward_channels": 64,
             }
         )
+        backbone, neck = cfg.model.backbone, cfg.model.neck
+        if backbone.type == "SwinTransformer":
+            backbone.update(embed_dims=24, depths=[1] * 4, num_heads=[1, 2, 4, 8])
+            channels = [48, 96, 192]
+        else:
+            backbone.depth = 18
+            channels = [128, 256, 512]
+        neck.in_channels = channels[-len(neck.in_channels) :]
+        if cfg.model.type in ("HDeformableDETR", "LiteHDeformableDETR"):
+            cfg.model.num_one2many_queries = 30
         if "language_model" in cfg.model:
             cfg.model.language_model = {"type": TinyLanguageModel.__name__}
             cfg.merge_from_dict(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import REPOSITORY
 from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
@@ -25,6 +26,9 @@ SWAPS = [
         "LiteDeformableDETR",
     ),
 ]
+CONFIGS = sorted(
+    path.name for path in (REPOSITORY / "configs" / "lite_detr").glob("*.py")
+)
 # Read by Grounding DINO only. Texts of different length are padded.
 TEXTS = [("cat", "traffic light", "dog"), ("dog", "person", "cat")]
 
@@ -81,6 +85,10 @@ def test_changing_the_type_of_an_mmdet_config_is_enough(
     stock = MODELS.build(small_config(f"mmdet::{config}", num_cp=-1).model)
     assert parameters_without_gradient(model) == parameters_without_gradient(stock)
 
+    assert_predicts(model)
+
+
+def assert_predicts(model):
     model.eval()
     data = batch_of(model, [2, 3], training=False)
     with torch.no_grad():
@@ -90,6 +98,16 @@ def test_changing_the_type_of_an_mmdet_config_is_enough(
         assert len(sample.pred_instances) > 0
         assert sample.pred_instances.scores.isfinite().all()
         assert sample.pred_instances.bboxes.isfinite().all()
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_config_trains_a_step_and_predicts(small_config, config):
+    cfg = small_config(config)
+    # Two levels of a small image have few tokens.
+    cfg.merge_from_dict({"model.num_queries": 8, "model.test_cfg.max_per_img": 8})
+    model = MODELS.build(cfg.model)
+    assert parameters_without_gradient(model) == []
+    assert_predicts(model)
 
 
 @pytest.mark.parametrize("num_items", [[0, 0], [0, 1]])

@@ -22,7 +22,6 @@ from mmdet_lite.layers.interleaved_encoder import (
 )
 from mmdet_lite.ops import available_backends
 
-
 ATTENTIONS = ["KeyAwareDeformableAttention", "MultiScaleDeformableAttention"]
 
 
