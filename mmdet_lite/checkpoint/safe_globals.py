@@ -6,6 +6,7 @@ read back what training had saved. Exactly what it stores is declared here; the
 protection against anything else stays on.
 """
 
+import argparse
 import codecs
 from collections.abc import Callable
 
@@ -44,6 +45,14 @@ def allow_mmengine_checkpoints() -> None:
             codecs.encode,  # NumPy pickles the bytes of an array as text.
         ]
     )
+
+
+def allow_official_checkpoints() -> None:
+    """Declare the one type of the official code's checkpoints that is no plain data.
+
+    They keep the command line of their training, a namespace, beside the weights.
+    """
+    torch.serialization.add_safe_globals([argparse.Namespace])
 
 
 def _statistics_method(owner: object, name: str) -> Callable:
