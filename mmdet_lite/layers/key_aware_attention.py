@@ -154,14 +154,17 @@ def sampling_locations_from(
         num_points: samples of a query and head on each level.
 
     Returns:
-        Tensor: (batch, num_queries, num_heads, num_levels, num_points, 2), the dtype of
-        ``reference_points``.
+        Tensor: (batch, num_queries, num_heads, num_levels, num_points, 2), the wider
+        dtype of ``reference_points`` and ``sampling_offsets``.
 
     Raises:
         ValueError: the last dimension of ``reference_points`` is not 2 or 4.
     """
+    # In a float64 model mmdet's encoder reference points are float32 all the same.
+    dtype = torch.promote_types(reference_points.dtype, sampling_offsets.dtype)
+    reference_points = reference_points.to(dtype)
     if reference_points.shape[-1] == 2:
-        scale = 1 / spatial_shapes.flip(-1).to(reference_points.dtype)
+        scale = 1 / spatial_shapes.flip(-1).to(dtype)
     elif reference_points.shape[-1] == 4:
         scale = reference_points[..., 2:] * (0.5 / num_points)
     else:
@@ -173,7 +176,7 @@ def sampling_locations_from(
     # broadcasting over pairs (x, y) would take several times as long.
     locations = torch.addcmul(
         _for_each_point(reference_points[..., :2], num_points),
-        sampling_offsets.unflatten(-1, (num_heads, -1)).to(reference_points.dtype),
+        sampling_offsets.unflatten(-1, (num_heads, -1)).to(dtype),
         _for_each_point(scale, num_points),
     )
     return locations.unflatten(-1, (-1, num_points, 2))
