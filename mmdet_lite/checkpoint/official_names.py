@@ -26,7 +26,6 @@ RULES = (
     ("input_proj.{l}.1.{p}", "neck.{conv}.gn.{p}"),
     ("transformer.level_embed", "level_embed"),
     ("transformer.tgt_embed.weight", "query_embedding.weight"),
-    ("label_enc.weight", "dn_query_generator.label_embedding.weight"),
     (
         "transformer.encoder.layers.{e}.self_attn.{encoder_attention}.{p}",
         "encoder.layers.{e}.self_attn.{encoder_attention}.{p}",
@@ -85,6 +84,7 @@ RULES = (
     ),
     ("class_embed.{d}.{p}", "bbox_head.cls_branches.{d}.{p}"),
     ("bbox_embed.{d}.layers.{fc}.{p}", "bbox_head.reg_branches.{d}.{module}.{p}"),
+    ("label_enc.weight", "dn_query_generator.label_embedding.weight"),
 )
 
 # (official, official): the decoder registers the heads a second time.

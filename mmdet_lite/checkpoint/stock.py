@@ -69,8 +69,8 @@ def initialise_from_stock(
     if not any(name.startswith("encoder.") for name in kept):
         raise ConfigError(
             "no weight of the checkpoint fits the model's encoder; it has "
-            f"{', '.join(list(stock)[:3])}, …, but weights of a DINO or Deformable DETR "
-            "of mmdet 3 are expected"
+            f"{', '.join(list(stock)[:3])}, …, but weights of a DINO or Deformable "
+            "DETR of mmdet 3 are expected"
         )
     dropped = [name for name in stock if name not in state_dict]
     return Initialisation(state_dict, kept, new, dropped)

@@ -119,10 +119,11 @@ def fitting_configs(
     """
     shapes = _shapes_of(state_dict)
     num_classes = len(state_dict["bbox_head.cls_branches.0.bias"])
+    num_queries = len(state_dict["query_embedding.weight"])
     fitting = []
     for path in configs:
         model_cfg = Config.fromfile(path).model
-        if model_cfg.type != "LiteDINO":
+        if model_cfg.type != "LiteDINO" or model_cfg.num_queries != num_queries:
             continue
         model_cfg.bbox_head.num_classes = num_classes
         with torch.device("meta"):

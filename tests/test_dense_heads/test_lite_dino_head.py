@@ -1,0 +1,52 @@
+"""The head's margin: mmdet's inverse sigmoid, but with the official epsilon."""
+
+import pytest
+import torch
+from mmdet.models.layers import inverse_sigmoid
+from mmdet.registry import MODELS
+
+# What DINO sets in the head; a width of 8 is enough here.
+HEAD = {
+    "type": "LiteDINOHead",
+    "num_classes": 3,
+    "embed_dims": 8,
+    "num_pred_layer": 2,
+    "as_two_stage": True,
+    "train_cfg": None,
+    "loss_cls": {"type": "FocalLoss", "use_sigmoid": True},
+}
+
+
+@pytest.mark.parametrize("eps", [1e-3, 1e-2])
+def test_boxes_have_the_margin_of_the_official_head(eps):
+    head = MODELS.build({**HEAD, "reference_eps": eps}).double()
+    generator = torch.Generator().manual_seed(0)
+    for branch in head.reg_branches:
+        torch.nn.init.normal_(branch[-1].weight, generator=generator)
+    ends = torch.tensor([0, 1e-7, 1e-4, eps, 0.3, 0.7, 1 - eps, 1 - 1e-4, 1])
+    references = ends.double()[torch.randint(9, (1, 2, 40, 4), generator=generator)]
+    states = torch.randn(1, 2, 40, 8, generator=generator, dtype=torch.float64)
+    references.requires_grad_()
+    _, boxes = head(states, list(references))
+    expected = (
+        head.reg_branches[0](states[0]) + inverse_sigmoid(references[0], eps=eps)
+    ).sigmoid()
+    torch.testing.assert_close(boxes[0], expected, rtol=0, atol=1e-14)
+    # Look forward twice: gradients reach the references.
+    (actual,) = torch.autograd.grad(boxes.square().sum(), references)
+    (wanted,) = torch.autograd.grad(expected.square().sum(), references)
+    torch.testing.assert_close(actual, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_references_inside_the_margin_are_those_of_mmdet():
+    """Bit by bit: the head changes nothing where it has nothing to cure."""
+    head = MODELS.build(HEAD)
+    stock = MODELS.build({**HEAD, "type": "DINOHead"})
+    stock.load_state_dict(head.state_dict())
+    generator = torch.Generator().manual_seed(0)
+    references = torch.rand(1, 2, 500, 4, generator=generator) * 0.99 + 0.005
+    states = torch.randn(1, 2, 500, 8, generator=generator)
+    for actual, expected in zip(
+        head(states, references), stock(states, references), strict=True
+    ):
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-7)
