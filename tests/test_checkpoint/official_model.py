@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 HEADS, POINTS = 8, 4
-LINEAR_SHAPES = {  # depth: (blocks of the stages, convolutions of a block)
+RESNETS = {  # depth: (blocks of the stages, convolutions of a block)
     18: ((2, 2, 2, 2), 2),
     50: ((3, 4, 6, 3), 3),
 }
@@ -42,8 +42,7 @@ class Block(nn.Module):
     def __init__(self, inputs, width, stride, convs):
         super().__init__()
         outputs = width * 4 if convs == 3 else width
-        channels = [inputs, width, outputs] if convs == 2 else None
-        channels = channels or [inputs, width, width, outputs]
+        channels = [inputs, *[width] * (convs - 1), outputs]
         self.convs = convs
         for index in range(convs):
             # 3x3, but the first and last of a bottleneck; the first 3x3 has the stride.
@@ -80,7 +79,7 @@ class Body(nn.Module):
 
     def __init__(self, depth):
         super().__init__()
-        stages, convs = LINEAR_SHAPES[depth]
+        stages, convs = RESNETS[depth]
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = FrozenNorm(64)
         channels = 64
