@@ -1,13 +1,19 @@
 """Lite DETR for MMDetection 3.x.
 
 Importing the package registers its modules in mmdet's registries, so that configs of
-mmdet can name them; the default scope stays ``mmdet``.
+mmdet can name them; the default scope stays ``mmdet``. Where the package is installed
+other than in editable mode, configs can also build on its own, as
+``mmdet_lite::lite_detr/CONFIG.py``.
 """
+
+from mmengine.config.utils import MODULE2PACKAGE
 
 from . import dense_heads, detectors, layers
 from .checkpoint.safe_globals import allow_mmengine_checkpoints
 from .version import __version__
 
 allow_mmengine_checkpoints()
+# mmengine looks for configs in the packages that it knows only.
+MODULE2PACKAGE["mmdet_lite"] = "mmdet_lite"
 
 __all__ = ["__version__", "dense_heads", "detectors", "layers"]
