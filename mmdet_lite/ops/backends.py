@@ -7,7 +7,8 @@ functions and :func:`register_backend` it: the earlier it is registered, the mor
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +47,7 @@ class Backend:
 
 _BACKENDS: dict[str, Backend] = {}
 _WARNED_OF: set[str] = set()
+_FORCED: list[Backend] = []
 
 
 def register_backend(backend: Backend) -> None:
@@ -53,6 +55,22 @@ def register_backend(backend: Backend) -> None:
     if backend.name in _BACKENDS or backend.name == "auto":
         raise ValueError(f"a backend named {backend.name!r} exists already")
     _BACKENDS[backend.name] = backend
+
+
+@contextmanager
+def force_backend(backend: Backend) -> Iterator[None]:
+    """Run every call on one backend for a while, whatever it asks for by name.
+
+    It is for analysis, which needs to see the calls and not their results.
+
+    Args:
+        backend: need not be registered, nor serve the device and dtype.
+    """
+    _FORCED.append(backend)
+    try:
+        yield
+    finally:
+        _FORCED.pop()
 
 
 def all_backends() -> list[Backend]:
@@ -82,6 +100,8 @@ def select_backend(name: str, device: torch.device, dtype: torch.dtype) -> Backe
         ValueError: the name is not one of the registered backends.
         BackendUnavailableError: the named backend cannot serve the device or dtype.
     """
+    if _FORCED:
+        return _FORCED[-1]
     if name == "auto":
         name = os.environ.get(ENVIRONMENT_VARIABLE, "") or "auto"
     if name == "auto":

@@ -16,6 +16,7 @@ from mmdet_lite.ops import (
 from mmdet_lite.ops.backends import (
     Backend,
     all_backends,
+    force_backend,
     register_backend,
     select_backend,
 )
@@ -62,6 +63,23 @@ def test_the_environment_takes_the_place_of_auto(monkeypatch, gpu_only_backend):
         select_backend("auto", torch.device("cpu"), torch.float32)
     chosen = select_backend("reference", torch.device("cpu"), torch.float32)
     assert chosen.name == "reference"
+
+
+def test_a_forced_backend_takes_every_call_until_the_end():
+    def choose(name):
+        return select_backend(name, torch.device("cpu"), torch.float32)
+
+    def fail_inside():
+        with force_backend(forced):
+            assert all(choose(name) is forced for name in ("auto", "cpp", "triton"))
+            raise KeyError
+
+    forced = Backend(name="forced", key_aware=None, plain=None, why_not=None)
+    before = choose("auto")
+    with pytest.raises(KeyError):
+        fail_inside()
+    assert choose("auto") is before
+    assert forced not in all_backends()
 
 
 def test_two_backends_cannot_share_a_name():
