@@ -1,6 +1,11 @@
 """What the command-line tools share: configs, checks before a run, memory."""
 
-from .config import add_config_arguments, load_config
+from .config import (
+    add_config_arguments,
+    add_model_arguments,
+    load_config,
+    read_config,
+)
 from .memory import keep_freed_memory
 from .mixed_precision import predict_in_float32
 from .preflight import check_data
@@ -8,9 +13,11 @@ from .run import exit_on_config_error
 
 __all__ = [
     "add_config_arguments",
+    "add_model_arguments",
     "check_data",
     "exit_on_config_error",
     "keep_freed_memory",
     "load_config",
     "predict_in_float32",
+    "read_config",
 ]

@@ -3,6 +3,7 @@
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.hub import get_config
@@ -12,19 +13,9 @@ from ..errors import ConfigError
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that training and testing share."""
-    parser.add_argument(
-        "config", help="path of a config, or mmdet::PATH for one that mmdet ships"
-    )
+    add_model_arguments(parser)
     parser.add_argument(
         "--work-dir", help="folder for logs and results; default work_dirs/CONFIG_NAME"
-    )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        metavar="KEY=VALUE",
-        help="override settings of the config, for example model.type=LiteDINO; "
-        'lists as KEY="[a,b]" or KEY=a,b',
     )
     parser.add_argument(
         "--launcher",
@@ -34,6 +25,39 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch passes the first form or the second by its version.
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name a config and change it."""
+    parser.add_argument(
+        "config", help="path of a config, or mmdet::PATH for one that mmdet ships"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="override settings of the config, for example model.type=LiteDINO; "
+        'lists as KEY="[a,b]" or KEY=a,b',
+    )
+
+
+def read_config(name: str, options: dict[str, Any] | None = None) -> Config:
+    """Read a config and override settings of it.
+
+    Args:
+        name: path of a config, or ``mmdet::PATH`` for one that mmdet ships.
+        options: what ``--cfg-options`` gave.
+
+    Raises:
+        ConfigError: there is no such config.
+    """
+    try:
+        cfg = get_config(name) if "::" in name else Config.fromfile(name)
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no config {name}: {error}") from error
+    cfg.merge_from_dict(options or {})
+    return cfg
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -46,16 +70,8 @@ def load_config(args: argparse.Namespace) -> Config:
         ConfigError: there is no such config.
     """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    try:
-        if "::" in args.config:
-            cfg = get_config(args.config)
-        else:
-            cfg = Config.fromfile(args.config)
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no config {args.config}: {error}") from error
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get("work_dir") is None:
