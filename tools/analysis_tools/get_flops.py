@@ -1,0 +1,61 @@
+"""Count FLOPs and parameters of a detector, part by part.
+
+    python tools/analysis_tools/get_flops.py CONFIG
+    python tools/analysis_tools/get_flops.py CONFIG --shape 640 640 --json flops.json
+    python tools/analysis_tools/get_flops.py CONFIG --cfg-options model.type=LiteDINO
+
+CONFIG may be one of mmdet's, mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py for example.
+Nothing is downloaded and no GPU is needed; the count is the same on every machine.
+mmdet_lite/analysis/flops.py says what counts.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from mmdet.utils import register_all_modules
+
+import mmdet_lite  # noqa: F401  (registers its modules)
+from mmdet_lite.analysis.flops import count_flops, table_of
+from mmdet_lite.engine import add_model_arguments, exit_on_config_error, read_config
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_model_arguments(parser)
+    parser.add_argument(
+        "--shape",
+        type=int,
+        nargs=2,
+        default=(800, 1066),
+        metavar=("H", "W"),
+        help="height and width of the image; default 800 1066",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the counts there")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Count, print a table, write the file."""
+    args = parse_args()
+    register_all_modules(init_default_scope=True)
+    with exit_on_config_error():
+        cfg = read_config(args.config, args.cfg_options)
+        counts = {"config": args.config, **count_flops(cfg, tuple(args.shape))}
+    print(table_of(counts))
+    if counts["uncounted"]:
+        kinds = ", ".join(f"{kind} ({n})" for kind, n in counts["uncounted"].items())
+        print(
+            f"warning: not counted, so the total is too low: {kinds}", file=sys.stderr
+        )
+    if args.json:
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.json).write_text(json.dumps(counts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
