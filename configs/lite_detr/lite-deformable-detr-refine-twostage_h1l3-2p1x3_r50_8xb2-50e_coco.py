@@ -1,0 +1,3 @@
+_base_ = "./lite-deformable-detr-refine-twostage_h3l1-2p1x3_r50_8xb2-50e_coco.py"
+
+model = dict(encoder=dict(num_high_levels=1))
