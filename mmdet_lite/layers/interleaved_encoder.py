@@ -274,6 +274,9 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
         Given ``spatial_shapes`` as Python numbers it compiles without a graph break
         and a GPU never waits; from a tensor they have to be read first.
 
+        Under autocast without gradients the tokens stay in autocast's dtype from layer
+        to layer, where training keeps them in float32.
+
         Args:
             query: (batch, num_tokens, embed_dims), the levels one after the other from
                 high to low resolution.
@@ -290,12 +293,17 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
             Tensor: (batch, num_tokens, embed_dims).
         """
         tokens = query
+        device_type = query.device.type
+        if torch.is_autocast_enabled(device_type) and not torch.is_grad_enabled():
+            # Of all that is not a matrix product, converting back and forth takes most.
+            dtype = torch.get_autocast_dtype(device_type)
+            tokens, query_pos = query.to(dtype), query_pos.to(dtype)
         shared = self.shared_inputs(
             query_pos, key_padding_mask, spatial_shapes, level_start_index, valid_ratios
         )
         for index, layer in enumerate(self.layers):
             tokens = self.run(index, layer, tokens, **shared, **kwargs)
-        return tokens
+        return tokens.to(query.dtype)
 
     def shared_inputs(
         self,

@@ -272,3 +272,20 @@ def test_the_registry_builds_it_with_plain_attention():
 def test_combinations_that_make_no_encoder_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         make_encoder(**arguments)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_autocast_halves_the_tokens_between_layers_without_gradients(training):
+    encoder = make_encoder()
+    inputs = encoder_inputs()
+    expected = encoder(**inputs)
+    dtypes = set()
+    for layer in encoder.layers:
+        layer.register_forward_pre_hook(lambda _, args: dtypes.add(args[0].dtype))
+    with torch.set_grad_enabled(training), torch.autocast("cpu", torch.bfloat16):
+        output = encoder(**inputs)
+    assert output.dtype == torch.float32
+    assert dtypes == {torch.float32 if training else torch.bfloat16}
+    # Eight bits, through six layers that are normalised.
+    assert (output - expected).abs().max() < 0.15
+    assert (output - expected).square().mean().sqrt() < 0.02
