@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
+from mmdet.utils import ConfigType
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from ..ops.mmcv_operator import mmcv_operator
@@ -148,7 +150,12 @@ def measure_training(
             if hasattr(module, "backend"):
                 module.backend = backend
         step = _training_step(
-            model, cfg.model.bbox_head.num_classes, image_shape, batch, num_objects
+            model,
+            cfg.optim_wrapper,
+            cfg.model.bbox_head.num_classes,
+            image_shape,
+            batch,
+            num_objects,
         )
         subjects[name] = partial(_run_as, step, backend == "auto", False, device.type)
     times = time_interleaved(subjects, repeats, device)
@@ -187,6 +194,7 @@ def _inference(
 
 def _training_step(
     model: nn.Module,
+    optim_wrapper: ConfigType,
     num_classes: int,
     image_shape: tuple[int, int],
     batch: int,
@@ -195,13 +203,11 @@ def _training_step(
     data = _random_batch(
         model, image_shape, batch, True, num_classes=num_classes, items=num_objects
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    wrapper = build_optim_wrapper(model, deepcopy(optim_wrapper))
 
     def step() -> None:
-        optimizer.zero_grad()
         loss, _ = model.parse_losses(model(**data, mode="loss"))
-        loss.backward()
-        optimizer.step()
+        wrapper.update_params(loss)
 
     return step
 
