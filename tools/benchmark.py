@@ -4,6 +4,7 @@
     python tools/benchmark.py encoder --json encoder.json
     python tools/benchmark.py model --subjects dino-stock lite-dino_h3l1-2p1x3
     python tools/benchmark.py training --config CONFIG --shape 240 320 --batch 2
+    python tools/benchmark.py accuracy --config CONFIG --checkpoint epoch_8.pth
     python tools/benchmark.py table operator.json
     python tools/benchmark.py fill docs/performance.md
 
@@ -19,6 +20,7 @@ import torch
 from mmdet.utils import register_all_modules
 from mmengine.logging import MMLogger
 
+from mmdet_lite.analysis.accuracy import measure_accuracy
 from mmdet_lite.analysis.model_benchmark import (
     SUBJECTS,
     measure_models,
@@ -32,7 +34,7 @@ from mmdet_lite.analysis.report import (
     save_measurement,
 )
 from mmdet_lite.analysis.timing import describe_environment
-from mmdet_lite.engine import exit_on_config_error, keep_freed_memory, load_config
+from mmdet_lite.engine import exit_on_config_error, keep_freed_memory, read_config
 
 DTYPES = {
     "float32": torch.float32,
@@ -98,6 +100,11 @@ def parse_args() -> argparse.Namespace:
     training.add_argument(
         "--stock-type", help="model.type of mmdet's own model, to run beside"
     )
+    accuracy = commands.add_parser(
+        "accuracy", parents=[shared], help="metrics in float32 and under autocast"
+    )
+    accuracy.add_argument("--config", required=True, help="of the detector to test")
+    accuracy.add_argument("--checkpoint", required=True, help="its weights")
     return parser.parse_args()
 
 
@@ -129,11 +136,11 @@ def main() -> None:
                 args.repeats,
                 args.batch,
             )
+        elif args.command == "accuracy":
+            rows = measure_accuracy(read_config(args.config), args.checkpoint)
         elif args.command == "training":
-            args.launcher, args.cfg_options, args.work_dir = "none", None, None
-            args.local_rank = 0
             rows = measure_training(
-                load_config(args),
+                read_config(args.config),
                 shape,
                 args.batch,
                 device,

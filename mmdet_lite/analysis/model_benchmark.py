@@ -14,7 +14,7 @@ from mmdet.utils import ConfigType
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.optim import build_optim_wrapper
-from torch import nn
+from torch import Tensor, nn
 
 from ..ops.mmcv_operator import mmcv_operator
 from .matmul import matmuls_of
@@ -65,7 +65,9 @@ def measure_models(
     Returns:
         list: a row for each name, and for each of ``bfloat16`` another: time, the time
         of its matrix multiplications alone (convolutions are not counted among them),
-        their multiply-accumulates, and ``peak_memory`` in bytes.
+        their multiply-accumulates, and ``peak_memory`` in bytes. Encoders have
+        ``difference`` too: root mean square of how far their tokens are from those of
+        float32, as a part of these.
     """
     cases = [(name, False) for name in names] + [(name, True) for name in bfloat16]
     models: dict[str, Run] = {}
@@ -86,6 +88,10 @@ def measure_models(
             run, multiplies[subject] = matmuls_of(subjects[subject])
             matmuls[f"{subject}, matmul"] = run
     times = time_interleaved({**subjects, **matmuls}, repeats, device)
+    exact = {
+        name: _run_as(models[name], SUBJECTS[name]["fast"], False, device.type)
+        for name in (models if part == "encoder" else ())
+    }
     rows = []
     for (name, half), subject in zip(cases, subjects, strict=True):
         rows.append(
@@ -98,10 +104,20 @@ def measure_models(
                 "time": times[subject],
                 "matmul_time": times.get(f"{subject}, matmul"),
                 "matmul_macs": multiplies.get(subject),
+                "difference": _difference(subjects[subject](), exact[name])
+                if exact
+                else None,
                 "peak_memory": peak_memory(subjects[subject], device),
             }
         )
     return rows
+
+
+def _difference(output: dict[str, Tensor], exact: dict[str, Tensor]) -> float:
+    memory, reference = output["memory"].float(), exact["memory"].float()
+    return (
+        (memory - reference).square().mean() / reference.square().mean()
+    ).item() ** 0.5
 
 
 def _dtype_name(bfloat16: bool) -> str:
@@ -232,11 +248,11 @@ def _random_batch(
 
 
 def _run_as(
-    run: Callable[[], object], fast: bool, bfloat16: bool, device_type: str
-) -> None:
+    run: Callable[[], Any], fast: bool, bfloat16: bool, device_type: str
+) -> Any:
     with ExitStack() as stack:
         stack.enter_context(mmcv_operator(fast))
         stack.enter_context(
             torch.autocast(device_type, torch.bfloat16) if bfloat16 else nullcontext()
         )
-        run()
+        return run()

@@ -27,6 +27,8 @@ def markdown_of(measurement: dict[str, Any]) -> str:
     """Make a Markdown table of a measurement, with the conditions under it."""
     if measurement["kind"] == "operator":
         header, lines = _operator_table(measurement["rows"])
+    elif measurement["kind"] == "accuracy":
+        header, lines = _accuracy_table(measurement["rows"])
     else:
         header, lines = _model_table(measurement["rows"])
     table = [header, ["---"] * len(header), *lines]
@@ -165,6 +167,9 @@ def _model_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]
         "time against its matmuls alone",
         "peak memory, MB",
     ]
+    with_difference = any(row.get("difference") is not None for row in rows)
+    if with_difference:
+        header.append("difference from float32")
     first = rows[0]["time"]["median"]
     lines = []
     for row in rows:
@@ -179,6 +184,22 @@ def _model_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]
                 _megabytes(row["peak_memory"]),
             ]
         )
+        if with_difference:
+            lines[-1].append(f"{100 * row['difference']:.1g} %")
+    return header, lines
+
+
+def _accuracy_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    metrics = {"AP": "coco/bbox_mAP", "AP50": "coco/bbox_mAP_50"}
+    header = ["config", "dtype", *metrics]
+    lines = [
+        [
+            row["subject"],
+            row["dtype"],
+            *(f"{100 * row['metrics'][name]:.1f}" for name in metrics.values()),
+        ]
+        for row in rows
+    ]
     return header, lines
 
 
@@ -201,10 +222,14 @@ def _megabytes(count: int | None) -> str:
 def _conditions(measurement: dict[str, Any]) -> str:
     environment = measurement["environment"]
     versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
-    shape = "×".join(map(str, measurement["image_shape"]))
+    timed = ""
+    if measurement["kind"] != "accuracy":
+        shape = "×".join(map(str, measurement["image_shape"]))
+        timed = (
+            f"image {shape}, batch {measurement['batch']}; medians of "
+            f"{measurement['repeats']} interleaved runs; "
+        )
     return (
         f"*{environment['processor']}, {environment['threads']} threads, device "
-        f"{environment['device']}; image {shape}, batch {measurement['batch']}; "
-        f"medians of {measurement['repeats']} interleaved runs; {versions}; "
-        f"`{measurement['command']}`.*"
+        f"{environment['device']}; {timed}{versions}; `{measurement['command']}`.*"
     )

@@ -2,6 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
 
 from mmdet_lite.analysis.report import load_measurement, markdown_of
 
@@ -46,6 +51,8 @@ def test_encoder_rows_compare_with_their_matrix_multiplications(repository, tmp_
     assert (stock["subject"], lite["subject"]) == subjects
     assert (half["subject"], half["dtype"]) == (subjects[1], "bfloat16 autocast")
     assert half["matmul_macs"] == lite["matmul_macs"]
+    assert stock["difference"] == lite["difference"] == 0
+    assert 0 < half["difference"] < 0.05
     assert 0 < lite["matmul_macs"] < 0.6 * stock["matmul_macs"]
     assert stock["matmul_time"]["median"] < stock["time"]["median"]
     table = markdown_of(measurement)
@@ -91,3 +98,22 @@ def test_what_was_not_measured_is_said():
         "rows": [row],
     }
     assert "not measured" in markdown_of(measurement)
+
+
+def test_accuracy_rows_are_of_both_precisions(
+    repository, digits_root, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DIGITS_ROOT", str(digits_root))
+    config = "configs/lite_detr/lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
+    model = MODELS.build(Config.fromfile(repository / config).model)
+    torch.save({"state_dict": model.state_dict(), "meta": {}}, tmp_path / "new.pth")
+    file = tmp_path / "accuracy.json"
+    printed = run_benchmark(
+        repository,
+        *("accuracy", "--config", config, "--checkpoint", tmp_path / "new.pth"),
+        *("--json", file),
+    )
+    rows = load_measurement(file)["rows"]
+    assert [row["dtype"] for row in rows] == ["float32", "autocast"]
+    assert all(0 <= row["metrics"]["coco/bbox_mAP"] < 0.5 for row in rows)
+    assert f"| {Path(config).stem} | autocast | " in printed
