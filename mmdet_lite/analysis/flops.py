@@ -47,6 +47,7 @@ import torch
 from mmdet.models.layers.transformer.utils import ConditionalAttention
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmdet.utils import ConfigType
 from mmengine.analysis import FlopAnalyzer, parameter_count
 from mmengine.analysis.jit_handles import (
     Handle,
@@ -111,7 +112,7 @@ def count_flops(
     """
     if cfg.get("model") is None:
         raise ConfigError("the config has no model")
-    model = MODELS.build(_without_pretrained_weights(cfg.model))
+    model = MODELS.build(without_pretrained_weights(cfg.model))
     return count_model_flops(revert_sync_batchnorm(model), image_shape)
 
 
@@ -206,7 +207,7 @@ def _checked(image_shape: tuple[int, int]) -> tuple[int, int]:
     return tuple(image_shape)
 
 
-def _without_pretrained_weights(cfg: Any) -> Any:
+def without_pretrained_weights(cfg: ConfigType) -> ConfigType:
     """A copy of a model's config in which nothing asks for weights."""
     cfg = deepcopy(cfg)
     pending = [cfg]
