@@ -192,6 +192,7 @@ def table_of(counts: dict[str, Any]) -> str:
             *lines,
             f"{'total':<10}{counts['total'] / 1e9:>9.2f} G   image {shape}",
             f"{'params':<10}{counts['params'] / 1e6:>9.2f} M",
+            f"encoder by the paper's rule: {counts['encoder_paper'] / 1e9:.2f} G",
         ]
     )
 
