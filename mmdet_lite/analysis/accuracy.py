@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..engine.mixed_precision import predict_in_float32
+from ..errors import ConfigError
 
 
 def measure_accuracy(cfg: Config, checkpoint: str | Path) -> list[dict[str, Any]]:
@@ -21,23 +22,29 @@ def measure_accuracy(cfg: Config, checkpoint: str | Path) -> list[dict[str, Any]
     Returns:
         list: a row for each precision: ``subject``, ``dtype`` and ``metrics``, by
         mmdet's names.
+
+    Raises:
+        ConfigError: there is no such checkpoint.
     """
+    if not Path(checkpoint).is_file():
+        raise ConfigError(f"the checkpoint does not exist: {checkpoint}")
     rows = []
-    for amp in (False, True):
-        run_cfg = deepcopy(cfg)
-        run_cfg.load_from = str(checkpoint)
-        run_cfg.test_cfg.fp16 = amp  # mmengine's name for autocast of any kind.
-        with TemporaryDirectory() as work_dir:
+    # One folder for both: mmengine keeps writing to that of the first.
+    with TemporaryDirectory() as work_dir:
+        for amp in (False, True):
+            run_cfg = deepcopy(cfg)
             run_cfg.work_dir = work_dir
+            run_cfg.load_from = str(checkpoint)
+            run_cfg.test_cfg.fp16 = amp  # mmengine's name for autocast of any kind.
             runner = Runner.from_cfg(run_cfg)
             if amp:
                 predict_in_float32(runner.model)
             metrics = runner.test()
-        rows.append(
-            {
-                "subject": Path(cfg.filename).stem,
-                "dtype": "autocast" if amp else "float32",
-                "metrics": {name: float(value) for name, value in metrics.items()},
-            }
-        )
+            rows.append(
+                {
+                    "subject": Path(cfg.filename).stem,
+                    "dtype": "autocast" if amp else "float32",
+                    "metrics": {name: float(value) for name, value in metrics.items()},
+                }
+            )
     return rows
