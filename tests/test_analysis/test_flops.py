@@ -360,7 +360,7 @@ def test_weights_are_not_loaded(small_config, monkeypatch):
     cfg.model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": "nowhere.pth"}
     cfg.model.init_cfg = {"type": "Pretrained", "checkpoint": "nowhere.pth"}
     assert count_flops(cfg, (64, 96))["total"] > 0
-    plain = flops._without_pretrained_weights(
+    plain = flops.without_pretrained_weights(
         ConfigDict(a=[{"pretrained": True}, {"pretrained": "file", "b": 1}])
     )
     assert plain.a == [{"pretrained": False}, {"pretrained": None, "b": 1}]

@@ -23,21 +23,26 @@ STOCKS = {
 LITE_DINO = "lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"
 
 
+def build_random(cfg):
+    """Some parameters are memory as it was found before they are initialised."""
+    model = MODELS.build(cfg.model)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    return model
+
+
 @pytest.fixture(scope="module")
 def stock_dino(small_config):
     torch.manual_seed(1)
-    model = MODELS.build(small_config(STOCKS["dino"][0]).model)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter)
-    return model.state_dict()
+    return build_random(small_config(STOCKS["dino"][0])).state_dict()
 
 
 @pytest.mark.parametrize(("config", "lite_type"), STOCKS.values(), ids=STOCKS)
 def test_everything_but_what_lite_detr_changes_is_kept(small_config, config, lite_type):
-    stock = MODELS.build(small_config(config).model)
+    stock = build_random(small_config(config))
     cfg = small_config(config)
     cfg.model.type = lite_type
-    model = MODELS.build(cfg.model)
+    model = build_random(cfg)
     start = initialise_from_stock(model, stock.state_dict())
 
     assert start.state_dict.keys() == model.state_dict().keys()

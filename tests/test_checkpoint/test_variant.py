@@ -53,7 +53,7 @@ def configs(repository):
         BASE,
         BASE.replace("2p1x3", "6p1x1"),
         BASE.replace("h3l1", "h2l2"),
-        "lite-deformable-detr_h3l1-2p1x3_r50_16xb2-50e_coco.py",
+        "lite-deformable-detr_h3l1-2p1x3_r50_8xb2-50e_coco.py",
     ]
     return [repository / "configs" / "lite_detr" / name for name in names]
 
