@@ -14,7 +14,7 @@ from mmengine.hub import get_config
 from ..checkpoint.official import convert_official, to_official
 from ..errors import ConfigError
 from .flops import count_flops, without_pretrained_weights
-from .report import load_measurement
+from .report import load_measurement, markdown_table
 
 CONFIG_FOLDER = "configs/lite_detr"
 PAPER = "https://arxiv.org/abs/2303.07335"
@@ -207,17 +207,13 @@ def readme_of(zoo: dict[str, Any], measured: dict[str, Any]) -> str:
         lines += [f"## {table['title']}", ""]
         if "note" in table:
             lines += [table["note"], ""]
-        lines += [_table_row(_HEADER), _table_row(["---"] * len(_HEADER))]
-        lines += [*(_table_row(_cells(row, measured)) for row in table["rows"]), ""]
+        rows = (_cells(row, measured) for row in table["rows"])
+        lines += [markdown_table(_HEADER, rows), ""]
     return "\n".join(lines)
 
 
 def _size(shape: Iterable[int]) -> str:
     return "×".join(map(str, shape))
-
-
-def _table_row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _cells(row: dict[str, Any], measured: dict[str, Any]) -> list[str]:

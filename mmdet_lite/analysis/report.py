@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,13 @@ def markdown_of(measurement: dict[str, Any]) -> str:
         header, lines = _accuracy_table(measurement["rows"])
     else:
         header, lines = _model_table(measurement["rows"])
-    table = [header, ["---"] * len(header), *lines]
-    body = "\n".join("|" + "|".join(f" {cell} " for cell in row) + "|" for row in table)
-    return f"{body}\n\n{_conditions(measurement)}\n"
+    return f"{markdown_table(header, lines)}\n\n{_conditions(measurement)}\n"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out cells as a table of Markdown, without a newline at the end."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def fill_tables(page: str | Path) -> None:
@@ -63,8 +68,8 @@ def targets_of(file: str | Path) -> str:
     """Make a Markdown table of ratios of measured times beside what they should be.
 
     Args:
-        file: JSON with ``columns``, the headings with a suffix for the file names of
-            either side of a ratio, and ``targets``. A target has ``what`` and ``goal``
+        file: JSON with ``columns``, each a ``title`` and the ``suffix`` of the files
+            that it reads, and ``targets``. A target has ``what`` and ``goal``
             in words, ``at_most`` or ``at_least``, the two sides ``of`` and ``to`` (the
             ratio is of / to), and ``why`` it is missed. A side is the ``file`` of a
             measurement, relative to this one and without ``.json``, what must be in the
@@ -76,15 +81,14 @@ def targets_of(file: str | Path) -> str:
     """
     file = Path(file)
     plan = load_measurement(file)
-    lines = ["| what | target |" + "".join(f" {c['title']} |" for c in plan["columns"])]
-    lines[0] += " missed, because |"
-    lines.append("|" + " --- |" * (len(plan["columns"]) + 3))
+    titles = [column["title"] for column in plan["columns"]]
+    rows = []
     for target in plan["targets"]:
         cells = [target["what"], target["goal"]]
         missed = False
         for column in plan["columns"]:
             times = [
-                _time_of(file.parent, target[side], column[side])
+                _time_of(file.parent, target[side], column["suffix"])
                 for side in ("of", "to")
             ]
             if None in times:
@@ -104,9 +108,9 @@ def targets_of(file: str | Path) -> str:
                 f"{file}: {target['what']!r} is {'missed' if missed else 'met'}, so it "
                 f"must {'' if missed else 'not '}say why"
             )
-        cells.append(target.get("why", ""))
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append([*cells, target.get("why", "")])
+    header = ["what", "target", *titles, "missed, because"]
+    return markdown_table(header, rows) + "\n"
 
 
 def _time_of(folder: Path, side: dict[str, Any], suffix: str) -> float | None:

@@ -43,8 +43,8 @@ def write_targets(tmp_path):
         }
         plan = {
             "columns": [
-                {"title": "here", "of": "", "to": ""},
-                {"title": "there", "of": "-there", "to": "-there"},
+                {"title": "here", "suffix": ""},
+                {"title": "there", "suffix": "-there"},
             ],
             "targets": [{"what": "w", "goal": "g", **sides, **target}],
         }
