@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
-from mmengine.hub import get_config
 from tiny_language_model import TinyLanguageModel
 
 from mmdet_lite.datasets.digits import make_digits_dataset
+from mmdet_lite.engine import read_config
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -38,10 +38,9 @@ def small_config():
     """Function that shrinks a DETR config, of mmdet or of here, to a test's size."""
 
     def shrink(name: str, **encoder) -> Config:
-        if name.startswith("mmdet::"):
-            cfg = get_config(name)
-        else:
-            cfg = Config.fromfile(REPOSITORY / "configs" / "lite_detr" / name)
+        if not name.startswith("mmdet::"):
+            name = str(REPOSITORY / "configs" / "lite_detr" / name)
+        cfg = read_config(name)
         cfg.merge_from_dict(
             {
                 "model.num_queries": 20,

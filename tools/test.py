@@ -14,6 +14,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 import mmdet_lite  # noqa: F401  (registers its modules)
+from mmdet_lite.checkpoint.files import require_checkpoint
 from mmdet_lite.engine import (
     add_config_arguments,
     check_data,
@@ -59,8 +60,7 @@ def main() -> None:
     keep_freed_memory()
     with exit_on_config_error():
         cfg = load_config(args)
-        if not Path(args.checkpoint).is_file() and "://" not in args.checkpoint:
-            raise ConfigError(f"the checkpoint does not exist: {args.checkpoint}")
+        require_checkpoint(args.checkpoint)
         if args.out is not None and not args.out.endswith((".pkl", ".pickle")):
             raise ConfigError(f"--out must end in .pkl or .pickle, but is {args.out}")
         cfg.load_from = args.checkpoint

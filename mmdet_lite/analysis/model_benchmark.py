@@ -17,6 +17,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
 from ..ops.mmcv_operator import mmcv_operator
+from .flops import without_pretrained_weights
 from .matmul import matmuls_of
 from .timing import Run, peak_memory, time_interleaved
 
@@ -190,8 +191,7 @@ def measure_training(
 
 def _build(cfg: Config, device: torch.device) -> nn.Module:
     # Time does not depend on weights; downloading them would.
-    cfg.model.backbone.init_cfg = None
-    model = MODELS.build(cfg.model)
+    model = MODELS.build(without_pretrained_weights(cfg.model))
     model.init_weights()
     return model.to(device)
 

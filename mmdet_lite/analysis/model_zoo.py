@@ -9,9 +9,9 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.fileio import dump, load
-from mmengine.hub import get_config
 
 from ..checkpoint.official import convert_official, to_official
+from ..engine.config import read_config
 from ..errors import ConfigError
 from .flops import count_flops, without_pretrained_weights
 from .report import load_measurement, markdown_table
@@ -110,14 +110,10 @@ def measure_complexity(
         ``converts``: whether weights come back bit-identical from a conversion to the
         official layout.
     """
-    cfg = _config_of(repository, name)
+    if "::" not in name:
+        name = str(Path(repository) / CONFIG_FOLDER / name)
+    cfg = read_config(name)
     return {**count_flops(cfg, image_shape), "converts": _converts(cfg)}
-
-
-def _config_of(repository: str | Path, name: str) -> Config:
-    if "::" in name:
-        return get_config(name)
-    return Config.fromfile(Path(repository) / CONFIG_FOLDER / name)
 
 
 def _converts(cfg: Config) -> bool:

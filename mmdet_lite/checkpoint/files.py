@@ -51,9 +51,18 @@ def read_mmengine(path: str | Path) -> dict:
     return checkpoint
 
 
-def _read(path: str | Path, load: Callable[[], object]) -> object:
+def require_checkpoint(path: str | Path) -> None:
+    """Refuse a path where there is no file; a URL is left to who reads it.
+
+    Raises:
+        ConfigError: the file does not exist.
+    """
     if "://" not in str(path) and not Path(path).is_file():
         raise ConfigError(f"the checkpoint does not exist: {path}")
+
+
+def _read(path: str | Path, load: Callable[[], object]) -> object:
+    require_checkpoint(path)
     try:
         return load()
     except Exception as error:  # Of files of other kinds almost anything is raised.

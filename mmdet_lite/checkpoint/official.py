@@ -5,7 +5,7 @@ classes are COCO's category ids, mmdet's are the 80 categories in order.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -208,7 +208,7 @@ def to_official(
     result = Conversion()
     for name in counters:
         result.dropped[name] = _COUNTER
-    num_classes = _num_classes(mmdet, {name: name for name in mmdet})
+    num_classes = _num_classes(mmdet, mmdet)
     for name, mmdet_name in names.items():
         if name in missing_bias:
             weight = mmdet[mmdet_name.removesuffix("bias") + "weight"]
@@ -308,7 +308,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return one is other or (one.dtype == other.dtype and torch.equal(one, other))
 
 
-def _num_classes(state_dict: Mapping[str, Tensor], names: Mapping[str, str]) -> int:
+def _num_classes(state_dict: Mapping[str, Tensor], names: Iterable[str]) -> int:
     """Rows of the first class layer, 0 in a part without one."""
     pattern = (
         r"(class_embed|transformer\.enc_out_class_embed|bbox_head\.cls_branches)\."

@@ -10,14 +10,13 @@ mmdet_lite/analysis/flops.py says what counts.
 """
 
 import argparse
-import json
 import sys
-from pathlib import Path
 
 from mmdet.utils import register_all_modules
 
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.analysis.flops import count_flops, table_of
+from mmdet_lite.analysis.report import save_measurement
 from mmdet_lite.engine import add_model_arguments, exit_on_config_error, read_config
 
 
@@ -53,8 +52,7 @@ def main() -> None:
             f"warning: not counted, so the total is too low: {kinds}", file=sys.stderr
         )
     if args.json:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(counts, indent=1) + "\n")
+        save_measurement(args.json, counts)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ training from scratch. Every name of the second kind is printed.
 import argparse
 
 from mmdet.utils import register_all_modules
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.checkpoint.stock import initialise_file_from_stock
-from mmdet_lite.engine import exit_on_config_error, load_config
+from mmdet_lite.engine import add_model_arguments, exit_on_config_error, read_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,17 +25,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", help="path or URL of the stock model's checkpoint")
-    parser.add_argument("config", help="of the Lite model, or mmdet::PATH")
+    add_model_arguments(parser)
     parser.add_argument("target", help="path to write to")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        metavar="KEY=VALUE",
-        help="override settings of the config, for example model.type=LiteDINO",
-    )
     parser.add_argument("--seed", type=int, default=0, help="of the new weights")
-    parser.set_defaults(launcher="none", work_dir=None, local_rank=0)
     return parser.parse_args()
 
 
@@ -47,7 +38,7 @@ def main() -> None:
     # Initialisation logs two lines for every parameter.
     MMLogger.get_instance("mmengine").setLevel("ERROR")
     with exit_on_config_error():
-        cfg = load_config(args)
+        cfg = read_config(args.config, args.cfg_options)
         start = initialise_file_from_stock(
             args.source, cfg.model, args.target, args.seed
         )
