@@ -8,7 +8,7 @@ other than in editable mode, configs can also build on its own, as
 
 from mmengine.config.utils import MODULE2PACKAGE
 
-from . import dense_heads, detectors, layers
+from . import backbones, dense_heads, detectors, layers
 from .checkpoint.safe_globals import allow_mmengine_checkpoints
 from .version import __version__
 
@@ -16,4 +16,4 @@ allow_mmengine_checkpoints()
 # mmengine looks for configs in the packages that it knows only.
 MODULE2PACKAGE["mmdet_lite"] = "mmdet_lite"
 
-__all__ = ["__version__", "dense_heads", "detectors", "layers"]
+__all__ = ["__version__", "backbones", "dense_heads", "detectors", "layers"]

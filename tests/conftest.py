@@ -55,6 +55,8 @@ def small_config():
         if backbone.type == "SwinTransformer":
             backbone.update(embed_dims=24, depths=[1] * 4, num_heads=[1, 2, 4, 8])
             channels = [48, 96, 192]
+        elif backbone.type == "EfficientNetLite":
+            channels = [40, 112, 320]
         else:
             backbone.depth = 18
             channels = [128, 256, 512]

@@ -83,6 +83,9 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
     return {
         "processor": _processor_name(),
         "cores": os.cpu_count(),
+        # Machines of one processor name differ in both, and in speed by as much as two.
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16_instructions": torch.ops.mkldnn._is_mkldnn_bf16_supported(),
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else "cpu",

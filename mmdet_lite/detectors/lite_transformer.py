@@ -1,5 +1,7 @@
 """How a DETR of mmdet becomes its Lite variant: the encoder swapped, KDA inside."""
 
+import inspect
+
 from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.models.detectors import DetectionTransformer
 from mmdet.registry import MODELS
@@ -10,16 +12,17 @@ from ..checkpoint.attention_kind import refuse_other_attention
 from ..errors import ConfigError
 from ..layers.interleaved_encoder import build_deformable_attention
 
-# Settings of our encoders that mmdet's do not take; its num_cp needs fairscale.
-_NOT_FOR_MMDET = (
-    "type",
-    "num_high_levels",
-    "num_high_updates",
-    "num_blocks",
-    "low_ffn_channels",
-    "iterative_fusion",
-    "num_cp",
+# What mmdet's own encoders and mmcv's attention take. The placeholder that mmdet builds
+# gets these and no more, so that an encoder or attention may have arguments of its own.
+# (Their num_cp needs fairscale.)
+_FOR_MMDET_ENCODER = (
+    "num_layers",
+    "layer_cfg",
+    "text_layer_cfg",
+    "fusion_layer_cfg",
+    "init_cfg",
 )
+_FOR_MMCV_ATTENTION = tuple(inspect.signature(MultiScaleDeformableAttention).parameters)
 
 
 class LiteTransformerMixin:
@@ -102,10 +105,14 @@ class LiteTransformerMixin:
         width from, and a decoder whose cross-attention is replaced right after.
         """
         encoder_cfg, decoder_cfg = self.encoder, self.decoder
-        one_layer_cfg = with_plain_attention(encoder_cfg, "self_attn_cfg")
-        for name in _NOT_FOR_MMDET:
-            one_layer_cfg.pop(name, None)
-        self.encoder = {**one_layer_cfg, "num_layers": 1}
+        placeholder_cfg = {
+            name: value
+            for name, value in with_plain_attention(
+                encoder_cfg, "self_attn_cfg"
+            ).items()
+            if name in _FOR_MMDET_ENCODER
+        }
+        self.encoder = {**placeholder_cfg, "num_layers": 1}
         self.decoder = with_plain_attention(decoder_cfg, "cross_attn_cfg")
         super()._init_layers()
         self._refuse_other_encoder()
@@ -164,6 +171,6 @@ def with_plain_attention(coder_cfg: ConfigType, attention: str) -> dict:
     attention_cfg = {
         name: value
         for name, value in layer_cfg[attention].items()
-        if name not in ("type", "proj_key", "backend")
+        if name in _FOR_MMCV_ATTENTION
     }
     return {**coder_cfg, "layer_cfg": {**layer_cfg, attention: attention_cfg}}

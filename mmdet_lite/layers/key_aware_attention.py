@@ -3,7 +3,7 @@
 import torch
 from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.registry import MODELS
-from mmengine.model import xavier_init
+from mmengine.model import constant_init, xavier_init
 from torch import Tensor, nn
 
 from ..ops import key_aware_deformable_attention
@@ -22,15 +22,24 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
         proj_key (bool): project keys by a linear layer of their own. Defaults to False,
             as in the released models: the keys are the projected values, and one
             gather serves both.
+        uniform_start (bool): start from a query projection of zeros. Every sample then
+            weighs the same at first, as in deformable attention, where the released
+            models start from random weights. Defaults to False.
         backend (str): backend of the operator, see
             :func:`mmdet_lite.ops.key_aware_deformable_attention`.
         **kwargs: as ``MultiScaleDeformableAttention``.
     """
 
     def __init__(
-        self, *args, proj_key: bool = False, backend: str = "auto", **kwargs
+        self,
+        *args,
+        proj_key: bool = False,
+        uniform_start: bool = False,
+        backend: str = "auto",
+        **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.uniform_start = uniform_start
         # The weights come from query · key (section 4.4), not from a linear layer.
         self.attention_weights = None
         projected_dims = self.value_proj.out_features
@@ -47,6 +56,8 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
             projection = getattr(self, name, None)
             if projection is not None:
                 xavier_init(projection, distribution="uniform", bias=0.0)
+        if getattr(self, "uniform_start", False):
+            constant_init(self.query_proj, val=0.0)
 
     def forward(
         self,

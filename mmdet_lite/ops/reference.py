@@ -21,7 +21,6 @@ def key_aware_deformable_attention(
 
     Args and result as in :func:`mmdet_lite.ops.key_aware_deformable_attention`.
     """
-    head_dims = value.shape[3]
     dtype = _compute_dtype(value)
     locations = sampling_locations.to(dtype)
     values = _sample_levels(value.to(dtype), spatial_shapes, locations)
@@ -30,10 +29,31 @@ def key_aware_deformable_attention(
         if key is None
         else _sample_levels(key.to(dtype), spatial_shapes, locations)
     )
-    # (batch, num_queries, num_heads, head_dims) -> (batch * num_heads, ..., 1)
-    queries = query.to(dtype).permute(0, 2, 3, 1).flatten(0, 1).unsqueeze(-1)
-    logits = (queries * keys).sum(1, keepdim=True) * head_dims**-0.5
-    return _weighted_sum(values, logits.softmax(-1), value)
+    return _weighted_sum(values, _attention_weights(query.to(dtype), keys), value)
+
+
+def key_aware_attention_weights(
+    query: Tensor,
+    key: Tensor,
+    spatial_shapes: Tensor,
+    sampling_locations: Tensor,
+) -> Tensor:
+    """The weights that key-aware attention gives to its samples, to look at them.
+
+    Args as in :func:`mmdet_lite.ops.key_aware_deformable_attention`; ``key`` is the
+    value where the attention has no keys of its own.
+
+    Returns:
+        Tensor: (batch, num_queries, num_heads, num_levels, num_points), of sum 1 over
+        the last two.
+    """
+    dtype = _compute_dtype(key)
+    keys = _sample_levels(key.to(dtype), spatial_shapes, sampling_locations.to(dtype))
+    batch, num_queries, num_heads, num_levels, num_points = sampling_locations.shape[:5]
+    weights = _attention_weights(query.to(dtype), keys)
+    return weights.view(
+        batch, num_heads, num_queries, num_levels, num_points
+    ).transpose(1, 2)
 
 
 def multi_scale_deformable_attention(
@@ -97,6 +117,22 @@ def _sample_levels(
             )
         )
     return torch.cat(samples, dim=-1)
+
+
+def _attention_weights(query: Tensor, keys: Tensor) -> Tensor:
+    """Softmax of query · sampled keys / sqrt(head_dims) over the samples of a query.
+
+    Args:
+        query: (batch, num_queries, num_heads, head_dims).
+        keys: what :func:`_sample_levels` returns.
+
+    Returns:
+        Tensor: (batch * num_heads, 1, num_queries, num_levels * num_points).
+    """
+    # (batch, num_queries, num_heads, head_dims) -> (batch * num_heads, ..., 1)
+    queries = query.permute(0, 2, 3, 1).flatten(0, 1).unsqueeze(-1)
+    logits = (queries * keys).sum(1, keepdim=True) * query.shape[3] ** -0.5
+    return logits.softmax(-1)
 
 
 def _weighted_sum(values: Tensor, weights: Tensor, value: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
+from mmdet_lite.backbones import EfficientNetLite
 from mmdet_lite.layers import KeyAwareDeformableAttention
 
 CONFIGS = sorted((REPOSITORY / "configs" / "lite_detr").glob("*.py"))
@@ -57,9 +58,11 @@ def test_a_config_builds_what_its_name_says(path):
         )
         levels = re.match(r"dino-(\d)scale_", path.stem)
         assert model.num_feature_levels == (int(levels[1]) if levels else 4)
-    backbone = re.search(r"_(r\d+|swin-t)_", path.stem).group(1)
+    backbone = re.search(r"_(r\d+|swin-t|effnet-lite0)_", path.stem).group(1)
     if backbone == "swin-t":
         assert isinstance(model.backbone, SwinTransformer)
+    elif backbone == "effnet-lite0":
+        assert isinstance(model.backbone, EfficientNetLite)
     else:
         assert model.backbone.depth == int(backbone[1:])
     num_gpus, batch, epochs = map(

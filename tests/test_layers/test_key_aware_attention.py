@@ -175,3 +175,21 @@ def test_autocast_keeps_the_locations_in_single_precision(attention, monkeypatch
     with torch.autocast("cpu", torch.bfloat16):
         attention.float()(**arguments)
     assert seen == {"dtype": torch.float32, "value": torch.bfloat16}
+
+
+def test_a_uniform_start_weighs_all_samples_alike_and_learns():
+    torch.manual_seed(0)
+    module = KeyAwareDeformableAttention(
+        **SIZE, dropout=0.0, batch_first=True, uniform_start=True
+    )
+    module.init_weights()  # mmdet calls it once more
+    arguments = {
+        name: argument.float() if argument.is_floating_point() else argument
+        for name, argument in call_arguments().items()
+    }
+    plain = MultiScaleDeformableAttention(**SIZE, dropout=0.0, batch_first=True)
+    plain.load_state_dict(module.state_dict(), strict=False)
+    output = module(**arguments)
+    torch.testing.assert_close(output, plain(**arguments))
+    output.square().sum().backward()
+    assert module.query_proj.weight.grad.abs().max() > 0

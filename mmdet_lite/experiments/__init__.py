@@ -1,0 +1,1 @@
+"""Train models × data × seeds and compare what comes out: grid, runs, report."""

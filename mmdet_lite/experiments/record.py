@@ -1,0 +1,109 @@
+"""What is kept of a training: metrics by epoch, losses, cost, and where it ran."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+
+from ..analysis.flops import count_flops
+from ..analysis.timing import describe_environment
+from ..errors import ConfigError
+from .grid import Cell
+
+METRICS = {
+    "AP": "coco/bbox_mAP",
+    "AP50": "coco/bbox_mAP_50",
+    "AP75": "coco/bbox_mAP_75",
+    "APs": "coco/bbox_mAP_s",
+    "APm": "coco/bbox_mAP_m",
+    "APl": "coco/bbox_mAP_l",
+}
+"""Our names of COCO's metrics, and mmdet's."""
+
+
+def record_of(
+    cell: Cell, work_dir: str | Path, parts: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Put together what a finished training left.
+
+    Args:
+        cell: what was trained.
+        work_dir: its folder, with mmengine's logs.
+        parts: for each time that it ran ``seconds``, ``peak_memory`` in bytes and
+            ``threads``.
+
+    Returns:
+        dict: ``model``, ``data``, ``seed``; the last epoch's metrics in per cent, None
+        where no box has that size; ``epochs``; ``by_epoch``, the metrics after every
+        epoch; ``losses``, pairs of iteration and loss; ``seconds`` in all,
+        ``peak_memory`` in bytes, ``threads``, ``interruptions``;
+        ``image_shape`` of the test images, ``gflops``, ``encoder_gflops`` and
+        ``params`` at that shape; ``environment``; ``config`` as text.
+
+    Raises:
+        ConfigError: there is no evaluation in the logs.
+    """
+    cfg = cell.read_config()
+    lines = _log_lines(Path(work_dir))
+    by_epoch = [
+        {"epoch": line["step"], **_metrics_of(line)}
+        for line in _last_by_step(lines, METRICS["AP"])
+    ]
+    if not by_epoch:
+        raise ConfigError(f"{work_dir} has no evaluation in its logs")
+    register_all_modules(init_default_scope=True)
+    image_shape = _image_shape(cfg)
+    counts = count_flops(cfg, image_shape)
+    last = by_epoch[-1]
+    return {
+        "model": cell.model,
+        "data": cell.data,
+        "seed": cell.seed,
+        **{name: last[name] for name in METRICS},
+        "epochs": last["epoch"],
+        "by_epoch": by_epoch,
+        "losses": [
+            [line["step"], round(line["loss"], 4)]
+            for line in _last_by_step(lines, "loss")
+        ],
+        "seconds": round(sum(part["seconds"] for part in parts), 1),
+        "peak_memory": max(part["peak_memory"] for part in parts),
+        "threads": parts[-1]["threads"],
+        "interruptions": len(parts) - 1,
+        "image_shape": list(image_shape),
+        "gflops": round(counts["total"] / 1e9, 3),
+        "encoder_gflops": round(counts["encoder"] / 1e9, 3),
+        "params": counts["params"],
+        "environment": describe_environment(torch.device("cpu")),
+        "config": cfg.pretty_text,
+    }
+
+
+def _metrics_of(line: dict[str, Any]) -> dict[str, float | None]:
+    """In per cent; COCO's -1, which is no object of that size, becomes None."""
+    return {
+        name: None if line[key] < 0 else round(100 * line[key], 1)
+        for name, key in METRICS.items()
+    }
+
+
+def _log_lines(work_dir: Path) -> list[dict[str, Any]]:
+    """All that mmengine logged; an interrupted training left several files."""
+    files = sorted(work_dir.glob("*/vis_data/scalars.json"))
+    return [json.loads(line) for file in files for line in file.open()]
+
+
+def _last_by_step(lines: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Lines that have the key; what an interruption repeated counts once."""
+    by_step = {line["step"]: line for line in lines if key in line}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def _image_shape(cfg: Config) -> tuple[int, int]:
+    """(height, width) that the test pipeline resizes to."""
+    pipeline = cfg.val_dataloader.dataset.pipeline
+    width, height = next(step.scale for step in pipeline if step.type == "Resize")
+    return height, width

@@ -1,0 +1,214 @@
+"""Compare the runs of an experiment: tables, paired intervals, curves."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+
+from ..analysis.report import markdown_table
+from ..errors import ConfigError
+from .record import METRICS
+
+Run = dict[str, Any]
+
+_RESAMPLES = 10_000
+_BLOCK = re.compile(
+    r"<!-- (?P<kind>runs|keeps): (?P<words>[^>]+?) -->.*?<!-- end -->", re.DOTALL
+)
+
+
+def load_runs(folder: str | Path) -> list[Run]:
+    """Read every result of a folder.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    files = sorted(Path(folder).glob("*.json"))
+    if not files:
+        raise ConfigError(f"{folder} holds no results of an experiment")
+    return [json.loads(file.read_text()) for file in files]
+
+
+def select(runs: Sequence[Run], data: str, model: str) -> list[Run]:
+    """The runs of a model on a data set, by seed.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    chosen = [run for run in runs if run["data"] == data and run["model"] == model]
+    if not chosen:
+        raise ConfigError(f"no run of {model} on {data}")
+    return sorted(chosen, key=lambda run: run["seed"])
+
+
+def keeps(
+    runs: Sequence[Run], data: str, model: str, reference: str, metric: str = "AP"
+) -> dict[str, Any]:
+    """How much of the reference's AP a model keeps, over the seeds that both have.
+
+    The interval resamples seeds, both sides together (a paired bootstrap, percentiles).
+    With few seeds it is narrower than the truth.
+
+    Args:
+        runs: results of an experiment.
+        data: name of the data set.
+        model: name of the model.
+        reference: name of the model to compare with.
+        metric: of :data:`~mmdet_lite.experiments.record.METRICS`.
+
+    Returns:
+        dict: ``seeds``, their number; ``ratio`` of the means and ``ratio_interval``;
+        ``difference`` in points of AP and ``difference_interval``. The intervals are
+        of 95 % and None for a single seed.
+
+    Raises:
+        ConfigError: no seed is shared.
+    """
+    ours, theirs = (
+        {run["seed"]: run[metric] for run in select(runs, data, name)}
+        for name in (model, reference)
+    )
+    seeds = sorted(set(ours) & set(theirs))
+    if not seeds:
+        raise ConfigError(f"{model} and {reference} share no seed on {data}")
+    pairs = np.array([(ours[seed], theirs[seed]) for seed in seeds], dtype=float)
+    means = pairs.mean(0)
+    result = {
+        "seeds": len(seeds),
+        "ratio": means[0] / means[1],
+        "difference": means[0] - means[1],
+        "ratio_interval": None,
+        "difference_interval": None,
+    }
+    if len(seeds) > 1:
+        draws = np.random.default_rng(0).integers(
+            len(seeds), size=(_RESAMPLES, len(seeds))
+        )
+        resampled = pairs[draws].mean(1)
+        result["ratio_interval"] = _interval(resampled[:, 0] / resampled[:, 1])
+        result["difference_interval"] = _interval(resampled[:, 0] - resampled[:, 1])
+    return result
+
+
+def _interval(samples: np.ndarray) -> list[float]:
+    return np.percentile(samples, [2.5, 97.5]).tolist()
+
+
+def table(runs: Sequence[Run], data: str, models: Sequence[str]) -> str:
+    """Lay out mean ± standard deviation over seeds, the first model the reference.
+
+    Args:
+        runs: results of an experiment.
+        data: name of the data set.
+        models: names, in the order of the rows.
+
+    Returns:
+        str: a table of Markdown. A model without a run has a row that says so.
+    """
+    header = ["model", "seeds", *METRICS]
+    header += [f"of {models[0]}'s AP", "difference in AP", "encoder GFLOPs"]
+    rows = []
+    for model in models:
+        try:
+            chosen = select(runs, data, model)
+        except ConfigError:
+            rows.append([model, "not run", *[""] * (len(header) - 2)])
+            continue
+        cells = [_mean_and_deviation([run[name] for run in chosen]) for name in METRICS]
+        comparison = ["", ""]
+        if model != models[0]:
+            try:
+                comparison = _comparison(keeps(runs, data, model, models[0]))
+            except ConfigError:
+                comparison = ["no shared seed", ""]
+        flops = f"{chosen[0]['encoder_gflops']:.2f}"
+        rows.append([model, str(len(chosen)), *cells, *comparison, flops])
+    return markdown_table(header, rows)
+
+
+def _mean_and_deviation(numbers: list[float | None]) -> str:
+    """``47.1 ± 0.8``; a single run has no deviation."""
+    known = [number for number in numbers if number is not None]
+    if not known:
+        return "–"
+    if len(known) == 1:
+        return f"{known[0]:.1f}"
+    return f"{mean(known):.1f} ± {stdev(known):.1f}"
+
+
+def _comparison(kept: dict[str, Any]) -> list[str]:
+    ratio, difference = f"{kept['ratio']:.1%}", f"{kept['difference']:+.1f}"
+    if kept["ratio_interval"] is not None:
+        low, high = kept["ratio_interval"]
+        ratio += f" ({low:.1%} to {high:.1%})"
+        low, high = kept["difference_interval"]
+        difference += f" ({low:+.1f} to {high:+.1f})"
+    return [ratio, difference]
+
+
+def fill_page(page: str | Path, runs: Sequence[Run]) -> None:
+    """Write the tables and figures of a Markdown page anew from the runs.
+
+    ``<!-- runs: DATA REFERENCE MODEL ... -->`` starts a table and
+    ``<!-- keeps: DATA MODEL REFERENCE [METRIC] -->`` a figure in a sentence; both end
+    at ``<!-- end -->``.
+
+    Raises:
+        ConfigError: the page asks to compare what was not run.
+    """
+
+    def fill(block: re.Match) -> str:
+        start = f"<!-- {block['kind']}: {block['words']} -->"
+        words = block["words"].split()
+        if block["kind"] == "runs":
+            return f"{start}\n{table(runs, words[0], words[1:])}\n<!-- end -->"
+        kept = keeps(runs, *words)
+        text = f"{kept['ratio']:.1%}"
+        if kept["ratio_interval"] is None:
+            text += " (one seed)"
+        else:
+            low, high = kept["ratio_interval"]
+            text += f" (95 % interval {low:.1%} to {high:.1%}, {kept['seeds']} seeds)"
+        return f"{start}{text}<!-- end -->"
+
+    page = Path(page)
+    page.write_text(_BLOCK.sub(fill, page.read_text()))
+
+
+def plot_curves(
+    runs: Sequence[Run], data: str, models: Sequence[str], path: str | Path
+) -> None:
+    """Draw AP by epoch: the mean over seeds, and from the lowest to the highest.
+
+    Args:
+        runs: results of an experiment.
+        data: name of the data set.
+        models: names, in the order of the legend.
+        path: picture to write.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for model in models:
+        curves = [
+            [epoch["AP"] for epoch in run["by_epoch"]]
+            for run in select(runs, data, model)
+        ]
+        length = min(map(len, curves))
+        values = np.array([curve[:length] for curve in curves])
+        epochs = np.arange(1, length + 1)
+        (line,) = axes.plot(
+            epochs, values.mean(0), marker=".", label=f"{model} ({len(curves)})"
+        )
+        axes.fill_between(
+            epochs, values.min(0), values.max(0), alpha=0.15, color=line.get_color()
+        )
+    axes.set(xlabel="epoch", ylabel=f"AP on {data}")
+    axes.grid(alpha=0.3)
+    axes.legend(title="model (seeds)", fontsize=8)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,96 @@
+"""Reports count what the runs say."""
+
+import json
+
+import pytest
+
+from mmdet_lite.errors import ConfigError
+from mmdet_lite.experiments.record import METRICS
+from mmdet_lite.experiments.report import (
+    fill_page,
+    keeps,
+    load_runs,
+    plot_curves,
+    table,
+)
+
+
+def run(model, seed, ap, data="cells"):
+    metrics = {**dict.fromkeys(METRICS, ap), "APs": None}
+    return {
+        "model": model,
+        "data": data,
+        "seed": seed,
+        **metrics,
+        "by_epoch": [{"epoch": 1, **metrics}, {"epoch": 2, **metrics}],
+        "encoder_gflops": 4.5,
+    }
+
+
+RUNS = [
+    run("dino", 0, 50.0),
+    run("dino", 1, 52.0),
+    run("dino", 2, 60.0),
+    run("lite", 0, 49.0),
+    run("lite", 1, 51.0),
+    run("lite", 3, 10.0),
+    run("plain", 7, 40.0),
+]
+
+
+def test_only_shared_seeds_are_compared():
+    kept = keeps(RUNS, "cells", "lite", "dino")
+    assert kept["seeds"] == 2
+    assert kept["ratio"] == pytest.approx(100 / 102)
+    assert kept["difference"] == pytest.approx(-1)
+    # Both pairs differ by 1, so every resample does.
+    assert kept["difference_interval"] == pytest.approx([-1, -1])
+    assert kept["ratio_interval"] == pytest.approx([49 / 50, 51 / 52])
+
+
+def test_an_interval_covers_the_spread_of_the_pairs():
+    runs = [run("a", seed, 50 + seed) for seed in range(5)]
+    runs += [run("b", seed, 50.0) for seed in range(5)]
+    low, high = keeps(runs, "cells", "a", "b")["difference_interval"]
+    assert 0 < low < 2 < high < 4
+
+
+def test_models_without_a_shared_seed_are_refused():
+    with pytest.raises(ConfigError, match="plain and dino share no seed on cells"):
+        keeps(RUNS, "cells", "plain", "dino")
+
+
+def test_a_table_has_means_deviations_and_gaps():
+    rows = table(RUNS, "cells", ["dino", "lite", "plain", "none"]).splitlines()
+    assert "54.0 ± 5.3" in rows[2]
+    assert "98.0% (98.0% to 98.1%) | -1.0 (-1.0 to -1.0)" in rows[3]
+    assert "–" in rows[3]  # no small object
+    assert "| plain | 1 | 40.0 |" in rows[4]
+    assert "no shared seed" in rows[4]
+    assert rows[5].startswith("| none | not run |")
+
+
+def test_a_page_is_filled_again_and_again(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "It keeps <!-- keeps: cells lite dino -->?<!-- end --> of it.\n"
+        "<!-- runs: cells dino lite -->\n<!-- end -->\nAfter.\n"
+    )
+    fill_page(page, RUNS)
+    text = page.read_text()
+    assert "98.0% (95 % interval 98.0% to 98.1%, 2 seeds)<!-- end --> of it" in text
+    assert "| lite | 3 |" in text
+    assert text.endswith("\nAfter.\n")
+    fill_page(page, RUNS)
+    assert page.read_text() == text
+
+
+def test_runs_are_read_from_a_folder_and_drawn(tmp_path):
+    with pytest.raises(ConfigError, match="holds no results"):
+        load_runs(tmp_path)
+    for number, content in enumerate(RUNS):
+        (tmp_path / f"{number}.json").write_text(json.dumps(content))
+    runs = load_runs(tmp_path)
+    assert runs == RUNS
+    plot_curves(runs, "cells", ["dino", "lite"], tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000

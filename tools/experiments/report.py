@@ -1,0 +1,51 @@
+"""Turn the results of an experiment into tables and plots.
+
+    python tools/experiments/report.py table docs/evidence/runs bccd dino lite-dino_...
+    python tools/experiments/report.py fill docs/evidence/runs docs/evidence.md
+    python tools/experiments/report.py plot docs/evidence/runs curves.png bccd dino ...
+
+The first model of a table is the one that the others are compared with.
+"""
+
+import argparse
+
+from mmdet_lite.engine import exit_on_config_error
+from mmdet_lite.experiments.report import fill_page, load_runs, plot_curves, table
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    runs = argparse.ArgumentParser(add_help=False)
+    runs.add_argument("runs", help="folder of results")
+    models = argparse.ArgumentParser(add_help=False)
+    models.add_argument("data", help="name of the data set")
+    models.add_argument("models", nargs="+", help="names of the models")
+    commands.add_parser("table", parents=[runs, models], help="print a table")
+    fill = commands.add_parser("fill", parents=[runs], help="write a page's figures")
+    fill.add_argument("page", help="Markdown page")
+    plot = commands.add_parser("plot", parents=[runs], help="draw AP by epoch")
+    plot.add_argument("picture", help="file to write")
+    plot.add_argument("data", help="name of the data set")
+    plot.add_argument("models", nargs="+", help="names of the models")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Report."""
+    args = parse_args()
+    with exit_on_config_error():
+        runs = load_runs(args.runs)
+        if args.command == "table":
+            print(table(runs, args.data, args.models))
+        elif args.command == "fill":
+            fill_page(args.page, runs)
+        else:
+            plot_curves(runs, args.data, args.models, args.picture)
+
+
+if __name__ == "__main__":
+    main()
