@@ -195,13 +195,13 @@ def plot_curves(
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for model in models:
+        chosen = select(runs, data, model)
         curves = [
-            [epoch["AP"] for epoch in run["by_epoch"]]
-            for run in select(runs, data, model)
+            {row["epoch"]: row["AP"] for row in run["by_epoch"]} for run in chosen
         ]
-        length = min(map(len, curves))
-        values = np.array([curve[:length] for curve in curves])
-        epochs = np.arange(1, length + 1)
+        # An interruption may have cost an epoch its evaluation.
+        epochs = sorted(set.intersection(*map(set, curves)))
+        values = np.array([[curve[epoch] for epoch in epochs] for curve in curves])
         (line,) = axes.plot(
             epochs, values.mean(0), marker=".", label=f"{model} ({len(curves)})"
         )
