@@ -113,7 +113,8 @@ def fitting_configs(
 
     Args:
         state_dict: weights by mmdet's names.
-        configs: paths of configs; those of other models than ``LiteDINO`` do not fit.
+        configs: paths of configs; those of other models than ``LiteDINO`` on a ResNet
+            do not fit.
         num_high_levels: x of ``HxLy``, which the weights do not tell; None leaves
             every split.
     """
@@ -124,6 +125,9 @@ def fitting_configs(
     for path in configs:
         model_cfg = Config.fromfile(path).model
         if model_cfg.type != "LiteDINO" or model_cfg.num_queries != num_queries:
+            continue
+        # Other backbones may not even be built without memory: Swin reads numbers.
+        if model_cfg.backbone.type != "ResNet":
             continue
         model_cfg.bbox_head.num_classes = num_classes
         with torch.device("meta"):

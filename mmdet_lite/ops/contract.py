@@ -76,6 +76,11 @@ def _check_value(value: Tensor, name: str) -> None:
             f"{name} must have shape (batch, num_tokens, num_heads, head_dims), "
             f"but got {tuple(value.shape)}"
         )
+    if value.shape[3] == 0:
+        raise ValueError(
+            f"head_dims, the last dimension of {name}, must not be 0, but got shape "
+            f"{tuple(value.shape)}"
+        )
     if value.dtype not in FLOATING_DTYPES:
         raise TypeError(f"{name} must be a floating tensor, but got {value.dtype}")
 

@@ -40,6 +40,18 @@ def test_key_aware_attention_refuses(name, change, error):
         key_aware_deformable_attention(**arguments)
 
 
+def test_heads_without_dimensions_are_refused():
+    inputs = make_inputs()
+    for operator, arguments in (
+        (key_aware_deformable_attention, inputs.key_aware()),
+        (multi_scale_deformable_attention, inputs.plain()),
+    ):
+        for name in {"query", "value"} & arguments.keys():
+            arguments[name] = arguments[name][..., :0]
+        with pytest.raises(ValueError, match="head_dims, the last dimension of value"):
+            operator(**arguments)
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [

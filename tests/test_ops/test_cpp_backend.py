@@ -177,6 +177,35 @@ class TestLocationsThatAreNoNumbers:
 
 
 @needs_kernels
+class TestNaNInOneQuery:
+    # Numbers of samples that fill whole vectors, and that leave some of one empty.
+    @pytest.mark.parametrize(("shapes", "points"), [(SHAPES, 1), (SHAPES, 4)])
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize(
+        "dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16]
+    )
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_stays_in_that_query(self, kind, dtype, shapes, points, threads):
+        case = Case(
+            kind, dtype, queries=300, head_dims=16, shapes=shapes, points=points
+        )
+        name = "attention_weights" if kind == "plain" else "query"
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            expected = case.run("cpp")
+            case.tensors[name][0, 1] = float("nan")
+            results = case.run("cpp")
+        finally:
+            torch.set_num_threads(before)
+        others = torch.arange(300) != 1
+        for part in ("output", name, "sampling_locations"):
+            assert torch.equal(results[part][:, others], expected[part][:, others])
+        assert results["output"][0, 1].isnan().all()
+        assert torch.equal(results["value"][1], expected["value"][1])
+
+
+@needs_kernels
 class TestDifferentiation:
     @pytest.mark.parametrize("kind", KINDS)
     def test_gradcheck(self, kind):

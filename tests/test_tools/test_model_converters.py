@@ -10,6 +10,7 @@ from mmdet.apis import init_detector
 from mmdet.registry import MODELS
 
 from mmdet_lite.checkpoint.official import to_official
+from mmdet_lite.engine import read_config
 
 CONFIG = "lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"
 
@@ -71,6 +72,27 @@ def test_an_official_checkpoint_becomes_a_detector_and_comes_back(
     assert restored.keys() == official_weights.keys()
     for name, tensor in official_weights.items():
         assert torch.equal(restored[name], tensor), name
+
+
+def test_a_full_size_checkpoint_finds_its_configs(run_tool, repository, tmp_path):
+    """The tool looks through all configs of the repository, Swin's among them."""
+    cfg = read_config(str(repository / "configs" / "lite_detr" / CONFIG))
+    cfg.model.backbone.init_cfg = None
+    weights = to_official(MODELS.build(cfg.model).state_dict()).state_dict
+    torch.save({"model": weights}, tmp_path / "a.pth")
+    status, printed = run_tool(
+        "convert_official", "--num-high-levels=3", tmp_path / "a.pth", tmp_path / "b.pth"
+    )
+    assert status == 0
+    found = [
+        line.split("/")[-1]
+        for line in printed.out.splitlines()
+        if line.startswith("config: ")
+    ]
+    assert found == [
+        "lite-dino_h3l1-2p1x3_r50_8xb2-12e_coco.py",
+        "lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py",
+    ]
 
 
 def test_all_classes_and_high_levels_are_options(run_tool, official_weights, tmp_path):

@@ -4,7 +4,7 @@
 //
 // B batch, Q queries, M heads, D dimensions of a head, L levels, P points, S tokens.
 // Tensors are contiguous but for value and key; offsets are 64-bit throughout. There is
-// at least one sample: B, Q, M, L and P are not 0.
+// at least one sample: B, Q, M, D, L and P are not 0.
 
 #ifndef MMDET_LITE_OPS_CSRC_KERNELS_H_
 #define MMDET_LITE_OPS_CSRC_KERNELS_H_
@@ -32,15 +32,22 @@ struct Sizes {
   int64_t num_tokens;
 };
 
+enum class Attention {
+  kPlain,        // weights are given
+  kKeyIsValue,   // weights are softmax(query · sampled value)
+  kSeparateKey,  // weights are softmax(query · sampled key)
+};
+
 template <typename T>
 struct Inputs {
+  Attention attention;
   Sizes sizes;
   const Level* levels;         // (L)
   const T* value;              // (B, S, M, D), strides below
   const T* locations;          // (B, Q, M, L, P, 2)
-  const T* attention_weights;  // (B, Q, M, L, P); null: key-aware attention
-  const T* query;              // (B, Q, M, D); null: plain attention
-  const T* key;                // as value; null: the key is the value
+  const T* attention_weights;  // (B, Q, M, L, P), of plain attention only
+  const T* query;              // (B, Q, M, D), of key-aware attention only
+  const T* key;                // as value, of a separate key only
   int64_t batch_stride;        // of value and key; their last dimension is dense
   int64_t token_stride;
   int64_t head_stride;
@@ -52,8 +59,8 @@ template <typename T>
 struct QueryGradients {
   const T* output;       // (B, Q, M, D), the incoming gradient
   T* locations;          // (B, Q, M, L, P, 2)
-  T* query;              // (B, Q, M, D); null: plain attention
-  T* attention_weights;  // (B, Q, M, L, P); null: key-aware attention
+  T* query;              // (B, Q, M, D), of key-aware attention only
+  T* attention_weights;  // (B, Q, M, L, P), of plain attention only
   // (B, M, L, Q, 4 * P), for the scattering that follows: of a level's points the
   // locations (x, y), the shares of their values, by which the incoming gradient
   // reaches them, and the shares of their keys, by which the query does. In this order

@@ -117,6 +117,10 @@ inline Vector<float> ExpOfNegative(Vector<float> x) {
   return x == x ? result : x;
 }
 
+// Arrays over points go on to a multiple of this, and so does every loop over them: what
+// one of them left out would keep the numbers of the query before, NaN among them.
+constexpr int64_t kPointsMultiple = 8;
+
 inline int64_t RoundUp(int64_t size, int64_t multiple) {
   return (size + multiple - 1) / multiple * multiple;
 }
@@ -203,7 +207,7 @@ class Points {
  public:
   explicit Points(int64_t size)
       : size_(size),
-        padded_(RoundUp(size, 8)),
+        padded_(RoundUp(size, kPointsMultiple)),
         numbers_(10 * padded_),
         indices_(7 * padded_),
         offsets_(2 * padded_) {}
@@ -343,7 +347,7 @@ inline void SetLevels(const Inputs<T>& inputs, Points<T>* points) {
 // over their sum. Both arrays have room for whole vectors.
 template <typename T>
 inline T ExpOfLogits(T* logits, T scale, int64_t size, T* weights) {
-  const int64_t padded = RoundUp(size, kLanes<T>);
+  const int64_t padded = RoundUp(size, kPointsMultiple);
   for (int64_t i = size; i < padded; ++i) logits[i] = -INFINITY;
   Vector<T> largest = Vector<T>{} - INFINITY;
   for (int64_t i = 0; i < padded; i += kLanes<T>) {
@@ -514,7 +518,7 @@ void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t 
   const int64_t vectors = NumVectors<T, kVectors>(sizes);
   const int64_t dims = vectors * kLanes<T>;
   const int64_t num_samples = sizes.num_levels * sizes.num_points;
-  const int64_t padded = RoundUp(num_samples, 8);
+  const int64_t padded = RoundUp(num_samples, kPointsMultiple);
 
   // From logits to weights each step waits for the one before it: a block of queries
   // takes them together, so that the machine has others to work on.
@@ -596,7 +600,7 @@ template <typename T>
 class PixelProducts {
  public:
   explicit PixelProducts(int64_t size)
-      : padded_(RoundUp(size, 8)), products_(8 * padded_), results_(6 * padded_) {}
+      : padded_(RoundUp(size, kPointsMultiple)), products_(8 * padded_), results_(6 * padded_) {}
 
   // Where to write the products, eight for each point: of its four pixels' values, then
   // of their keys.
@@ -662,9 +666,7 @@ class PixelProducts {
   Buffer<T> results_;
 };
 
-enum class Keys { kNone, kAreValues, kSeparate };
-
-template <typename T, int kVectors, Keys kKeys>
+template <typename T, int kVectors, Attention kAttention>
 void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradients,
                         int64_t begin, int64_t end) {
   const Sizes sizes = inputs.sizes;
@@ -672,7 +674,7 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
   const int64_t dims = vectors * kLanes<T>;
   const int64_t num_points = sizes.num_points;
   const int64_t num_samples = sizes.num_levels * num_points;
-  const int64_t padded = RoundUp(num_samples, 8);
+  const int64_t padded = RoundUp(num_samples, kPointsMultiple);
 
   Points<T> points(num_samples);
   SetLevels(inputs, &points);
@@ -692,9 +694,9 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
     const int64_t row = RowOf(item, sizes);
     const int64_t tokens = FirstToken(item, inputs);
     const T* const value = inputs.value + tokens;
-    const T* const key = kKeys == Keys::kSeparate ? inputs.key + tokens : nullptr;
+    const T* const key = kAttention == Attention::kSeparateKey ? inputs.key + tokens : nullptr;
     const T* const grad_output = gradients.output + row * dims;
-    const T* const query = kKeys == Keys::kNone ? nullptr : inputs.query + row * dims;
+    const T* const query = kAttention == Attention::kPlain ? nullptr : inputs.query + row * dims;
     PrefetchQuery(inputs, gradients.output, row + kPrefetchDistance * sizes.num_heads);
     points.Locate(inputs.locations + row * num_samples * 2);
 
@@ -708,12 +710,12 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
         products[1] += Load(pixels.corner1 + d) * by_value;
         products[2] += Load(pixels.corner2 + d) * by_value;
         products[3] += Load(pixels.corner3 + d) * by_value;
-        if constexpr (kKeys == Keys::kAreValues) {
+        if constexpr (kAttention == Attention::kKeyIsValue) {
           AddKeys(pixels, query, d, products);
           Store(keys + i * dims + d, pixels.Sample(d));
         }
       }
-      if constexpr (kKeys == Keys::kSeparate) {
+      if constexpr (kAttention == Attention::kSeparateKey) {
         located.Corners(i, key, outside, corners);
         const Pixels<T> key_pixels(corners, located.weights + 4 * i);
         for (int64_t d = 0; d < dims; d += kLanes<T>) {
@@ -726,7 +728,7 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
     pixel_products.Interpolate(points);
 
     T* grad_weights = pixel_products.values();
-    if constexpr (kKeys == Keys::kNone) {
+    if constexpr (kAttention == Attention::kPlain) {
       memcpy(value_shares.get(), inputs.attention_weights + row * num_samples,
              num_samples * sizeof(T));
       memcpy(gradients.attention_weights + row * num_samples, grad_weights,
@@ -862,23 +864,28 @@ void TokenBackwardRange(const Inputs<T>& inputs, const T* samples, const T* by_v
 template <typename T, int kVectors>
 struct KernelsFor {
   static void Forward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
-    if (inputs.query != nullptr && inputs.key != nullptr) {
-      KeyAwareForward<T, kVectors, true>(inputs, output, begin, end);
-    } else if (inputs.query != nullptr) {
-      KeyAwareForward<T, kVectors, false>(inputs, output, begin, end);
-    } else {
-      PlainForward<T, kVectors>(inputs, output, begin, end);
+    switch (inputs.attention) {
+      case Attention::kPlain:
+        return PlainForward<T, kVectors>(inputs, output, begin, end);
+      case Attention::kKeyIsValue:
+        return KeyAwareForward<T, kVectors, false>(inputs, output, begin, end);
+      case Attention::kSeparateKey:
+        return KeyAwareForward<T, kVectors, true>(inputs, output, begin, end);
     }
   }
 
   static void QueryBackward(const Inputs<T>& inputs, const QueryGradients<T>& gradients,
                             int64_t begin, int64_t end) {
-    if (inputs.query == nullptr) {
-      QueryBackwardRange<T, kVectors, Keys::kNone>(inputs, gradients, begin, end);
-    } else if (inputs.key == nullptr) {
-      QueryBackwardRange<T, kVectors, Keys::kAreValues>(inputs, gradients, begin, end);
-    } else {
-      QueryBackwardRange<T, kVectors, Keys::kSeparate>(inputs, gradients, begin, end);
+    switch (inputs.attention) {
+      case Attention::kPlain:
+        return QueryBackwardRange<T, kVectors, Attention::kPlain>(inputs, gradients,
+                                                                  begin, end);
+      case Attention::kKeyIsValue:
+        return QueryBackwardRange<T, kVectors, Attention::kKeyIsValue>(
+            inputs, gradients, begin, end);
+      case Attention::kSeparateKey:
+        return QueryBackwardRange<T, kVectors, Attention::kSeparateKey>(
+            inputs, gradients, begin, end);
     }
   }
 
@@ -902,16 +909,18 @@ struct KernelsFor {
 
 template <typename T>
 Kernels<T> MakeKernels(int64_t head_dims) {
-  switch (head_dims) {
-    case 2 * kLanes<T>:
-      return KernelsFor<T, 2>::kAll;
-    case 8 * kLanes<T>:
-      return KernelsFor<T, 8>::kAll;
-    case 4 * kLanes<T>:
-      return KernelsFor<T, 4>::kAll;
-    default:
-      return KernelsFor<T, 0>::kAll;
+  // Double precision checks the rest and need not be fast.
+  if constexpr (sizeof(T) == sizeof(float)) {
+    switch (head_dims) {
+      case 2 * kLanes<T>:
+        return KernelsFor<T, 2>::kAll;
+      case 4 * kLanes<T>:
+        return KernelsFor<T, 4>::kAll;
+      case 8 * kLanes<T>:
+        return KernelsFor<T, 8>::kAll;
+    }
   }
+  return KernelsFor<T, 0>::kAll;
 }
 
 }  // namespace

@@ -104,6 +104,7 @@ class Arguments {
             const std::optional<Tensor>& query, const std::optional<Tensor>& key) {
     TORCH_CHECK_VALUE(value.dim() == 4, "value must have 4 dimensions, but got ",
                       value.sizes());
+    TORCH_CHECK_VALUE(value.size(3) > 0, "head_dims of value must not be 0");
     TORCH_CHECK_VALUE(sampling_locations.dim() == 6 &&
                           sampling_locations.size(0) == value.size(0) &&
                           sampling_locations.size(2) == value.size(2) &&
@@ -154,7 +155,11 @@ class Arguments {
 
   template <typename T>
   Inputs<T> As() const {
-    return {sizes_,
+    const Attention attention = !query_.defined() ? Attention::kPlain
+                                : key_.defined()  ? Attention::kSeparateKey
+                                                  : Attention::kKeyIsValue;
+    return {attention,
+            sizes_,
             levels_.data(),
             value_.const_data_ptr<T>(),
             locations_.const_data_ptr<T>(),
