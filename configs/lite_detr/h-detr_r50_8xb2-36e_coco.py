@@ -4,9 +4,14 @@ custom_imports = dict(imports=["mmdet_lite"], allow_failed_imports=False)
 
 ffn_cfg = dict(feedforward_channels=2048, ffn_drop=0.0)
 
-# 300 + 1500 queries, K = 6 and lambda = 1 are what HDeformableDETR builds by itself.
+# The hybrid branch's numbers are the defaults; stated, they tell a config of H-DETR from
+# one of Deformable DETR, whose head it shares.
 model = dict(
     type="HDeformableDETR",
+    num_queries=300,
+    num_one2many_queries=1500,
+    k_one2many=6,
+    lambda_one2many=1.0,
     encoder=dict(layer_cfg=dict(self_attn_cfg=dict(dropout=0.0), ffn_cfg=ffn_cfg)),
     decoder=dict(
         layer_cfg=dict(

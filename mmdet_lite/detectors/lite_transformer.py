@@ -1,6 +1,7 @@
 """How a DETR of mmdet becomes its Lite variant: the encoder swapped, KDA inside."""
 
 import inspect
+from collections.abc import Collection
 
 from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.models.detectors import DetectionTransformer
@@ -42,6 +43,8 @@ class LiteTransformerMixin:
         encoder_type (str): ``type`` of the encoder where the config names none.
         bbox_head_class (type, optional): class of ``bbox_head`` that tells a config of
             this detector from those of the others. None, the default, takes any.
+        own_arguments (frozenset): arguments that only configs of this detector have,
+            to tell them from those of others with the same head. Empty by default.
 
     Raises:
         TypeError: at the definition of a class whose detector does not come after the
@@ -52,6 +55,7 @@ class LiteTransformerMixin:
 
     encoder_type = "LiteDetrTransformerEncoder"
     bbox_head_class: type | None = None
+    own_arguments: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, **kwargs) -> None:
         """Refuse an order of bases that would leave the detector as it was."""
@@ -65,10 +69,12 @@ class LiteTransformerMixin:
             )
 
     def __init__(self, *args, bbox_head: OptConfigType = None, **kwargs) -> None:
-        self._refuse_config_of_another(bbox_head)
+        self._refuse_config_of_another(bbox_head, kwargs.keys())
         super().__init__(*args, bbox_head=bbox_head, **kwargs)
 
-    def _refuse_config_of_another(self, bbox_head: OptConfigType) -> None:
+    def _refuse_config_of_another(
+        self, bbox_head: OptConfigType, arguments: Collection[str]
+    ) -> None:
         """Name the type that fits a config, where mmdet would stumble over its keys."""
         if self.bbox_head_class is None:
             return
@@ -77,26 +83,36 @@ class LiteTransformerMixin:
             f"{self.bbox_head_class.__name__}"
         )
         if not isinstance(bbox_head, dict) or "type" not in bbox_head:
-            raise ConfigError(f"{wanted}, but this one has no model.bbox_head.type")
+            raise ConfigError(
+                f"{wanted}, but this one has no model.bbox_head.type. Supported are "
+                "DETRs of one box head on a multi-scale deformable encoder of their "
+                "own. Mask2Former has its encoder inside the segmentation head, "
+                "Co-DETR several box heads, and Faster R-CNN and its like no encoder "
+                "to interleave"
+            )
         head = bbox_head["type"]
         head = MODELS.get(head) if isinstance(head, str) else head
         if head is None:
             return  # mmdet says that it is not registered.
-        known = {}
-        for lite in LiteTransformerMixin.__subclasses__():
-            known.setdefault(lite.bbox_head_class, lite.__name__)
-        fitting = next((base for base in head.__mro__ if base in known), None)
-        if fitting is self.bbox_head_class:
-            return
-        if fitting is not None:
-            advice = f": set model.type={known[fitting]}"
-        else:
-            advice = (
-                ", which no Lite detector takes: they need an encoder of multi-scale "
-                "deformable attention. That of DETR, Conditional DETR and DAB-DETR is "
-                "ordinary attention on one feature map, with nothing to interleave"
+        fitting = _fitting_type(head, arguments)
+        if fitting is None:
+            raise ConfigError(
+                f"{wanted}, but this one has {head.__name__}, which no Lite detector "
+                "takes: they need an encoder of multi-scale deformable attention. That "
+                "of DETR, Conditional DETR and DAB-DETR is ordinary attention on one "
+                "feature map, with nothing to interleave"
             )
-        raise ConfigError(f"{wanted}, but this one has {head.__name__}{advice}")
+        if fitting.own_arguments and not self.own_arguments:
+            named = ", ".join(sorted(fitting.own_arguments & set(arguments)))
+            raise ConfigError(
+                f"{type(self).__name__} has no {named}, which this config sets: set "
+                f"model.type={fitting.__name__}"
+            )
+        if fitting.bbox_head_class is not self.bbox_head_class:
+            raise ConfigError(
+                f"{wanted}, but this one has {head.__name__}: set "
+                f"model.type={fitting.__name__}"
+            )
 
     def _init_layers(self) -> None:
         """Let mmdet build the transformer, then replace encoder and cross-attention.
@@ -133,28 +149,63 @@ class LiteTransformerMixin:
                 f"is {type(attention).__name__}, which knows no feature levels"
             )
 
-    def pre_transformer(
-        self, mlvl_feats: tuple[Tensor, ...], *args, **kwargs
-    ) -> tuple[dict, dict]:
-        """Prepare as mmdet does, with the sizes of the levels as Python numbers.
+    def forward_transformer(
+        self, img_feats: tuple[Tensor, ...], *args, **kwargs
+    ) -> dict:
+        """Run the transformer as mmdet does, the levels' sizes known as numbers.
 
-        mmdet reads them back out of a tensor wherever it needs a number, and each time
-        a GPU has to finish first and a graph that is being captured breaks.
+        mmdet reads them out of a tensor wherever it needs a number, and each time a GPU
+        has to finish first and a graph that is being captured breaks. The hooks in
+        between get that tensor all the same.
 
         Args:
-            mlvl_feats: for each level (batch, embed_dims, height, width).
+            img_feats: for each level (batch, embed_dims, height, width).
             *args: as mmdet's hook, with **kwargs.
 
         Returns:
-            tuple: keyword arguments of ``forward_encoder`` and of ``forward_decoder``.
+            dict: what the head takes.
         """
-        encoder_inputs, decoder_inputs = super().pre_transformer(
-            mlvl_feats, *args, **kwargs
+        self.encoder.level_shapes = tuple(
+            (feat.shape[2], feat.shape[3]) for feat in img_feats
         )
-        encoder_inputs["spatial_shapes"] = tuple(
-            (feat.shape[2], feat.shape[3]) for feat in mlvl_feats
+        try:
+            return super().forward_transformer(img_feats, *args, **kwargs)
+        finally:
+            self.encoder.level_shapes = None
+
+    def gen_encoder_output_proposals(
+        self, memory: Tensor, memory_mask: Tensor, spatial_shapes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Propose a box for every token as mmdet does; see :meth:`forward_transformer`.
+
+        Args:
+            memory: (batch, num_tokens, embed_dims).
+            memory_mask: (batch, num_tokens), True where a token is padding.
+            spatial_shapes: (num_levels, 2), (height, width).
+
+        Returns:
+            tuple: projected memory (batch, num_tokens, embed_dims) and proposals
+            (batch, num_tokens, 4) before the sigmoid.
+        """
+        return super().gen_encoder_output_proposals(
+            memory, memory_mask, self.encoder.level_shapes or spatial_shapes
         )
-        return encoder_inputs, decoder_inputs
+
+
+def _fitting_type(
+    head: type, arguments: Collection[str]
+) -> type[LiteTransformerMixin] | None:
+    """The Lite detector that takes a config with this head and these arguments."""
+    lite_types = LiteTransformerMixin.__subclasses__()
+    for base in head.__mro__:
+        takers = [lite for lite in lite_types if lite.bbox_head_class is base]
+        for lite in takers:
+            if lite.own_arguments & set(arguments):
+                return lite
+        for lite in takers:
+            if not lite.own_arguments:
+                return lite
+    return None
 
 
 def with_plain_attention(coder_cfg: ConfigType, attention: str) -> dict:

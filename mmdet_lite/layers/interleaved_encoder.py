@@ -198,10 +198,16 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
             backward pass instead of keeping them. Defaults to -1, none.
         init_cfg (dict, optional): as mmengine's ``BaseModule``.
 
+    Attributes:
+        level_shapes (tuple, optional): (height, width) of each level as Python numbers,
+            while a caller knows them: ``spatial_shapes`` need not be read then.
+
     Raises:
         ConfigError: ``num_layers`` is not A·B, a count is not a positive integer, or
             ``num_high_levels`` leaves no high or no low level.
     """
+
+    level_shapes: tuple[tuple[int, int], ...] | None = None
 
     def __init__(
         self,
@@ -322,7 +328,8 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
         """
         device = query_pos.device
         if torch.is_tensor(spatial_shapes):
-            level_shapes, shapes_tensor = spatial_shapes.tolist(), spatial_shapes
+            level_shapes = self.level_shapes or spatial_shapes.tolist()
+            shapes_tensor = spatial_shapes
         else:
             level_shapes = spatial_shapes
             shapes_tensor = torch.tensor(spatial_shapes, device=device)

@@ -6,6 +6,7 @@ from mmdet.registry import MODELS
 from mmengine.hub import get_config
 
 from mmdet_lite.detectors import LiteTransformerMixin
+from mmdet_lite.engine import read_config
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.layers import KeyAwareDeformableAttention, LiteDetrTransformerEncoder
 
@@ -59,10 +60,43 @@ def test_the_config_of_a_single_scale_detector_is_refused_with_the_reason(
         MODELS.build(model_cfg(config, type=model_type))
 
 
-@pytest.mark.parametrize("bbox_head", [{}, {"bbox_head": [{"type": "CoATSSHead"}]}])
-def test_a_config_without_one_bbox_head_is_refused(bbox_head):
-    config = "mask2former/mask2former_r50_8xb2-lsj-50e_coco.py"
-    with pytest.raises(ConfigError, match=r"has no model\.bbox_head\.type$"):
+@pytest.mark.parametrize("model_type", ["LiteDeformableDETR", "LiteDINO"])
+@pytest.mark.parametrize("config", ["h-detr_r50", "lite-h-detr_h3l1-2p1x3_r50"])
+def test_a_config_of_h_detr_is_not_taken_for_its_base(repository, model_type, config):
+    """Its head is that of Deformable DETR; its hybrid branch would be dropped."""
+    path = repository / "configs" / "lite_detr" / f"{config}_8xb2-36e_coco.py"
+    cfg = read_config(str(path)).model
+    cfg.backbone.init_cfg = None
+    with pytest.raises(
+        ConfigError,
+        match=f"{model_type} has no k_one2many, .*: set model.type=LiteHDeformableDETR$",
+    ):
+        MODELS.build({**cfg, "type": model_type})
+    assert MODELS.build({**cfg, "type": "LiteHDeformableDETR"}).k_one2many == 6
+
+
+def test_h_detr_is_built_from_a_config_of_its_base():
+    config = "deformable_detr/deformable-detr-refine-twostage_r50_16xb2-50e_coco.py"
+    model = MODELS.build(model_cfg(config, type="LiteHDeformableDETR"))
+    assert model.num_one2many_queries == 1500
+
+
+@pytest.mark.parametrize(
+    ("config", "bbox_head"),
+    [
+        ("mask2former/mask2former_r50_8xb2-lsj-50e_coco.py", {}),
+        (
+            "mask2former/mask2former_r50_8xb2-lsj-50e_coco.py",
+            {"bbox_head": [{"type": "CoATSSHead"}]},
+        ),
+        ("faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", {}),
+    ],
+)
+def test_a_config_without_one_bbox_head_is_refused_with_the_reason(config, bbox_head):
+    with pytest.raises(
+        ConfigError,
+        match=r"has no model\.bbox_head\.type\. Supported are .*Mask2Former .*Faster",
+    ):
         MODELS.build(model_cfg(config, type="LiteDINO", **bbox_head))
 
 
