@@ -34,7 +34,12 @@ from mmdet_lite.analysis.report import (
     save_measurement,
 )
 from mmdet_lite.analysis.timing import describe_environment
-from mmdet_lite.engine import exit_on_config_error, keep_freed_memory, read_config
+from mmdet_lite.engine import (
+    exit_on_config_error,
+    keep_freed_memory,
+    read_config,
+    warn_of_slow_autocast,
+)
 
 DTYPES = {
     "float32": torch.float32,
@@ -70,7 +75,7 @@ def parse_args() -> argparse.Namespace:
     shared.add_argument(
         "--give-memory-back",
         action="store_true",
-        help="leave the C library's handling of freed memory as it is by default",
+        help="on a processor, leave the C library's handling of freed memory as it is",
     )
 
     operator = commands.add_parser("operator", parents=[shared], help="every backend")
@@ -122,10 +127,12 @@ def main() -> None:
     torch.manual_seed(0)
     if args.threads:
         torch.set_num_threads(args.threads)
-    if not args.give_memory_back:
-        keep_freed_memory()
     device = torch.device(args.device)
+    if device.type == "cpu" and not args.give_memory_back:
+        keep_freed_memory()
     shape = tuple(args.shape)
+    if getattr(args, "bfloat16", None) or args.command == "accuracy":
+        warn_of_slow_autocast(device.type)
     with exit_on_config_error():
         if args.command == "operator":
             rows = measure_operators(

@@ -11,6 +11,7 @@ from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmdet.utils import register_all_modules, setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
 from mmengine.runner import Runner
 
 import mmdet_lite  # noqa: F401  (registers its modules)
@@ -22,6 +23,7 @@ from mmdet_lite.engine import (
     keep_freed_memory,
     load_config,
     predict_in_float32,
+    warn_of_slow_autocast,
 )
 from mmdet_lite.errors import ConfigError
 
@@ -57,7 +59,9 @@ def main() -> None:
     args = parse_args()
     setup_cache_size_limit_of_dynamo()
     register_all_modules(init_default_scope=True)
-    keep_freed_memory()
+    device_type = get_device()
+    if device_type == "cpu":
+        keep_freed_memory()
     with exit_on_config_error():
         cfg = load_config(args)
         require_checkpoint(args.checkpoint)
@@ -65,6 +69,7 @@ def main() -> None:
             raise ConfigError(f"--out must end in .pkl or .pickle, but is {args.out}")
         cfg.load_from = args.checkpoint
         if args.amp:
+            warn_of_slow_autocast(device_type)
             cfg.test_cfg.fp16 = True  # mmengine's name for autocast of any kind.
         if args.show or args.show_dir:
             if args.show_dir:

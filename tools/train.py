@@ -51,11 +51,13 @@ def main() -> None:
     args = parse_args()
     setup_cache_size_limit_of_dynamo()
     register_all_modules(init_default_scope=True)
-    keep_freed_memory()
+    device_type = get_device()
+    if device_type == "cpu":
+        keep_freed_memory()
     with exit_on_config_error():
         cfg = load_config(args)
         if args.amp:
-            if get_device() == "cpu":
+            if device_type == "cpu":
                 raise ConfigError(
                     "--amp trains in mixed precision on a GPU, and there is none"
                 )

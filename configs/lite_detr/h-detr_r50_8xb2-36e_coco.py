@@ -4,8 +4,8 @@ custom_imports = dict(imports=["mmdet_lite"], allow_failed_imports=False)
 
 ffn_cfg = dict(feedforward_channels=2048, ffn_drop=0.0)
 
-# The hybrid branch's numbers are the defaults; stated, they tell a config of H-DETR from
-# one of Deformable DETR, whose head it shares.
+# The hybrid branch's numbers are the defaults; stated, they tell a config of H-DETR
+# from one of Deformable DETR, whose head it shares.
 model = dict(
     type="HDeformableDETR",
     num_queries=300,

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from ..engine import has_bfloat16_instructions
+
 Run = Callable[[], object]
 
 _PROC_SELF = Path("/proc/self")
@@ -85,7 +87,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "cores": os.cpu_count(),
         # Machines of one processor name differ in both, and in speed by as much as two.
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
-        "bfloat16_instructions": torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+        "bfloat16_instructions": has_bfloat16_instructions(),
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else "cpu",

@@ -16,6 +16,4 @@ class LiteHDeformableDETR(LiteTransformerMixin, HDeformableDETR):
     """
 
     bbox_head_class = DeformableDETRHead
-    own_arguments = frozenset(
-        {"num_one2many_queries", "k_one2many", "lambda_one2many"}
-    )
+    own_arguments = frozenset({"num_one2many_queries", "k_one2many", "lambda_one2many"})

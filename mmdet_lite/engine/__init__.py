@@ -7,7 +7,11 @@ from .config import (
     read_config,
 )
 from .memory import keep_freed_memory
-from .mixed_precision import predict_in_float32
+from .mixed_precision import (
+    has_bfloat16_instructions,
+    predict_in_float32,
+    warn_of_slow_autocast,
+)
 from .preflight import check_data
 from .run import exit_on_config_error
 
@@ -16,8 +20,10 @@ __all__ = [
     "add_model_arguments",
     "check_data",
     "exit_on_config_error",
+    "has_bfloat16_instructions",
     "keep_freed_memory",
     "load_config",
     "predict_in_float32",
     "read_config",
+    "warn_of_slow_autocast",
 ]

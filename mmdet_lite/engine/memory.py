@@ -15,7 +15,8 @@ def keep_freed_memory() -> bool:
     glibc gives large blocks back to the kernel when they are freed, and the kernel
     clears every page before it hands it out again. A model on the CPU allocates the
     same large tensors in every iteration, so a quarter of its time can go there. The
-    process keeps its peak memory until it ends.
+    process keeps its peak memory until it ends, and so do those that it forks. It is
+    for models on a processor; with a GPU it was never measured, and the tools leave it.
 
     Returns:
         bool: whether the C library took the settings; other libraries than glibc

@@ -1,10 +1,36 @@
 """Mixed precision whose predictions are as good as float32's and can be read."""
 
+import platform
+import warnings
 from collections.abc import Callable
 
 import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor, nn
+
+
+def has_bfloat16_instructions() -> bool:
+    """Whether the processor multiplies in bfloat16, or would have to emulate it."""
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return torch.cpu._is_avx512_bf16_supported()
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def warn_of_slow_autocast(device_type: str) -> None:
+    """Say so where autocast computes in a precision that the processor emulates.
+
+    A matrix product in emulated bfloat16 takes several times as long as in float32.
+
+    Args:
+        device_type: where the model runs, ``'cpu'`` or ``'cuda'``.
+    """
+    if device_type == "cpu" and not has_bfloat16_instructions():
+        warnings.warn(
+            "this processor has no instructions for bfloat16 "
+            f"({torch.backends.cpu.get_cpu_capability()}): mixed precision will be "
+            "several times slower than float32 on it",
+            stacklevel=2,
+        )
 
 
 def predict_in_float32(model: nn.Module) -> None:
@@ -28,10 +54,17 @@ def predict_in_float32(model: nn.Module) -> None:
     model.register_forward_hook(_convert_predictions)
 
 
-def _in_float32(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def run(features: Tensor) -> Tensor:
+def _in_float32(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Convert what is floating; Grounding DINO's branches take the text's mask too."""
+
+    def run(features: Tensor, *others: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
-            return forward(features.float())
+            return forward(
+                *(
+                    tensor.float() if tensor.is_floating_point() else tensor
+                    for tensor in (features, *others)
+                )
+            )
 
     return run
 

@@ -67,10 +67,8 @@ def test_a_config_of_h_detr_is_not_taken_for_its_base(repository, model_type, co
     path = repository / "configs" / "lite_detr" / f"{config}_8xb2-36e_coco.py"
     cfg = read_config(str(path)).model
     cfg.backbone.init_cfg = None
-    with pytest.raises(
-        ConfigError,
-        match=f"{model_type} has no k_one2many, .*: set model.type=LiteHDeformableDETR$",
-    ):
+    message = f"{model_type} has no k_one2many, .*: set model.type=LiteHDeformableDETR"
+    with pytest.raises(ConfigError, match=message):
         MODELS.build({**cfg, "type": model_type})
     assert MODELS.build({**cfg, "type": "LiteHDeformableDETR"}).k_one2many == 6
 

@@ -81,7 +81,10 @@ def test_a_full_size_checkpoint_finds_its_configs(run_tool, repository, tmp_path
     weights = to_official(MODELS.build(cfg.model).state_dict()).state_dict
     torch.save({"model": weights}, tmp_path / "a.pth")
     status, printed = run_tool(
-        "convert_official", "--num-high-levels=3", tmp_path / "a.pth", tmp_path / "b.pth"
+        "convert_official",
+        "--num-high-levels=3",
+        tmp_path / "a.pth",
+        tmp_path / "b.pth",
     )
     assert status == 0
     found = [
