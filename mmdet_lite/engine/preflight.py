@@ -29,7 +29,11 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ("train", "val")) -> None:
             the classes of the data set are not among its categories; or their number
             is not the ``num_classes`` of the model's head.
     """
-    num_classes = cfg.model.get("bbox_head", {}).get("num_classes")
+    bbox_head = cfg.model.get("bbox_head", {})
+    num_classes = bbox_head.get("num_classes")
+    if "contrastive_cfg" in bbox_head:
+        # A head that compares boxes with text has slots for tokens, not classes.
+        num_classes = None
     checked = set()
     for split in splits:
         loader = cfg.get(f"{split}_dataloader")
@@ -44,7 +48,11 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ("train", "val")) -> None:
                     f"of {where} has {len(classes)} classes: {_listed(classes)}"
                 )
             if (dataset.ann_file, classes) not in checked:
-                _check_annotation_file(dataset.ann_file, classes, where)
+                # Of images to be submitted elsewhere nothing but the list is given.
+                required = {"images", "categories"}
+                if split != "test":
+                    required.add("annotations")
+                _check_annotation_file(dataset.ann_file, classes, where, required)
                 checked.add((dataset.ann_file, classes))
     for split in splits:
         evaluators = cfg.get(f"{split}_evaluator") or []
@@ -79,7 +87,9 @@ def _coco_datasets(dataset_cfg: ConfigDict) -> list[CocoDataset]:
     return [] if "://" in dataset.ann_file else [dataset]
 
 
-def _check_annotation_file(ann_file: str, classes: tuple[str, ...], where: str) -> None:
+def _check_annotation_file(
+    ann_file: str, classes: tuple[str, ...], where: str, required: set[str]
+) -> None:
     if not Path(ann_file).is_file():
         raise ConfigError(
             f"the annotation file of {where} does not exist: {ann_file} (set data_root "
@@ -89,7 +99,7 @@ def _check_annotation_file(ann_file: str, classes: tuple[str, ...], where: str) 
         content = json.loads(Path(ann_file).read_bytes())
     except ValueError as error:
         raise ConfigError(f"{ann_file} is not readable as JSON: {error}") from error
-    missing = {"images", "annotations", "categories"} - set(content)
+    missing = required - set(content)
     if missing:
         raise ConfigError(
             f"{ann_file} is not a COCO annotation file: it lacks "
@@ -105,7 +115,7 @@ def _check_annotation_file(ann_file: str, classes: tuple[str, ...], where: str) 
             "data set and num_classes of the model to the file's"
         )
     image_ids = {row["id"] for row in content["images"]}
-    for row in content["annotations"]:
+    for row in content.get("annotations", ()):
         fault = _fault_of(row, image_ids, categories)
         if fault:
             raise ConfigError(f"{ann_file}: annotation {row.get('id')} {fault}")

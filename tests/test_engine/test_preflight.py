@@ -79,6 +79,21 @@ def test_num_classes_that_disagrees_is_refused(tmp_path, content):
         check_data(make_config(tmp_path, content, num_classes=80))
 
 
+def test_a_head_with_slots_for_text_may_have_more_than_classes(tmp_path, content):
+    cfg = make_config(tmp_path, content, num_classes=256)
+    cfg.model.bbox_head.contrastive_cfg = {"max_text_len": 256}
+    check_data(cfg)
+
+
+def test_images_to_be_tested_elsewhere_need_no_annotations(tmp_path, content):
+    del content["annotations"]
+    cfg = make_config(tmp_path, content)
+    cfg.test_dataloader = cfg.val_dataloader
+    check_data(cfg, splits=("test",))
+    with pytest.raises(ConfigError, match="lacks annotations"):
+        check_data(cfg, splits=("val",))
+
+
 def test_classes_that_are_not_categories_are_refused(tmp_path, content):
     """mmdet would train on images without boxes."""
     with pytest.raises(
