@@ -4,9 +4,11 @@ The one switch, in a config of any of them::
 
     custom_imports = dict(imports=["mmdet_lite.accelerate"], allow_failed_imports=False)
 
-See :mod:`mmdet_lite.ops.mmcv_operator` for what it replaces.
+See :mod:`mmdet_lite.ops.accelerate` for what it replaces.
 """
 
-from .ops.mmcv_operator import replace_mmcv_operator
+from .ops.accelerate import mmcv_operator
 
-replace_mmcv_operator()
+# Entered and never left: it holds for as long as the process.
+_FOR_GOOD = mmcv_operator(fast=True)
+_FOR_GOOD.__enter__()

@@ -12,7 +12,7 @@ from ..layers.key_aware_attention import (
     KeyAwareDeformableAttention,
     sampling_locations_from,
 )
-from ..ops.reference import key_aware_attention_weights
+from ..ops.backends.reference import key_aware_attention_weights
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ def _record_of(
     *,
     reference_points: Tensor,
     spatial_shapes: Tensor,
+    level_start_index: Tensor,
     output: Tensor,
     **kwargs,
 ) -> AttentionRecord:
@@ -115,6 +116,7 @@ def _record_of(
                 module.key_proj or module.value_proj, value, key_padding_mask
             ),
             spatial_shapes,
+            level_start_index,
             locations,
         )
     else:

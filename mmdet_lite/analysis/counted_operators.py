@@ -16,8 +16,8 @@ import torch
 from mmengine.analysis.jit_handles import Handle, get_shape
 from torch import Tensor
 
-from ..ops.backends import Backend, force_backend
-from ..ops.mmcv_operator import mmcv_operator
+from ..ops.accelerate import mmcv_operator
+from ..ops.dispatch import Backend, force_backend
 
 SAMPLING = "deformable_sampling"
 """Name under which bilinear samples are counted."""

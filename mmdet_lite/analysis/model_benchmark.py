@@ -16,7 +16,7 @@ from mmengine.hub import get_config
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
-from ..ops.mmcv_operator import mmcv_operator
+from ..ops.accelerate import mmcv_operator
 from .flops import without_pretrained_weights
 from .matmul import matmuls_of
 from .timing import Run, peak_memory, time_interleaved

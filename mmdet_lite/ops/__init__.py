@@ -1,6 +1,6 @@
 """Deformable attention operators: tensors only, nothing above them is known here."""
 
-from .backends import BackendUnavailableError, available_backends
+from .dispatch import BackendUnavailableError, available_backends
 from .functional import (
     key_aware_deformable_attention,
     multi_scale_deformable_attention,

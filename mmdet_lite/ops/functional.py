@@ -2,8 +2,10 @@
 
 from torch import Tensor
 
-from .backends import select_backend
+from . import backends  # noqa: F401  (registers them)
 from .contract import check_key_aware_inputs, check_plain_inputs
+from .dispatch import select_backend
+from .sizes import Sizes
 
 
 def key_aware_deformable_attention(
@@ -49,7 +51,9 @@ def key_aware_deformable_attention(
     check_key_aware_inputs(
         query, value, spatial_shapes, level_start_index, sampling_locations, key
     )
-    chosen = select_backend(backend, value.device, value.dtype)
+    chosen = select_backend(
+        backend, value.device, value.dtype, Sizes.of(value, sampling_locations)
+    )
     return chosen.key_aware(
         query, value, spatial_shapes, level_start_index, sampling_locations, key
     )
@@ -91,7 +95,9 @@ def multi_scale_deformable_attention(
     check_plain_inputs(
         value, spatial_shapes, level_start_index, sampling_locations, attention_weights
     )
-    chosen = select_backend(backend, value.device, value.dtype)
+    chosen = select_backend(
+        backend, value.device, value.dtype, Sizes.of(value, sampling_locations)
+    )
     return chosen.plain(
         value, spatial_shapes, level_start_index, sampling_locations, attention_weights
     )

@@ -4,6 +4,7 @@ With these ``torch.compile`` keeps the operator in its graph, autograd different
 it once, and asking for the second derivative is an error, not a silent zero.
 """
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -49,8 +50,47 @@ def register_plain_operator(name: str) -> None:
         return grad_value, None, None, grad_locations, grad_weights
 
     register_operator(
-        name, _fake_plain, _fake_plain_backward, differentiate, save_inputs
+        name, _fake_plain, _fake_plain_backward, differentiate, _save_inputs
     )
+
+
+def register_key_aware_operator(name: str, fake: Callable, num_saved: int) -> None:
+    """Complete ``mmdet_lite::<name>``, key-aware attention, and ``<name>_backward``.
+
+    The backward operator takes the gradient of the output, what the forward one gave
+    it besides, and all inputs (query, value, key, spatial_shapes, level_start_index,
+    sampling_locations). It returns the gradients of query, value, key (no numbers
+    without one) and locations.
+
+    Args:
+        name: of the forward operator, without the namespace.
+        fake: empty results of the forward operator.
+        num_saved: how many of the forward operator's results, the last ones, the
+            backward one takes.
+    """
+    backward = getattr(torch.ops.mmdet_lite, f"{name}_backward")
+
+    def save(ctx, inputs: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
+        outputs = output if isinstance(output, tuple) else (output,)
+        ctx.save_for_backward(*outputs[len(outputs) - num_saved :], *inputs)
+
+    def differentiate(ctx, grad_output: Tensor, *_) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        grad_query, grad_value, grad_key, grad_locations = backward(grad_output, *saved)
+        key = saved[num_saved + 2]
+        grad_key = None if key is None else grad_key
+        return grad_query, grad_value, grad_key, None, None, grad_locations
+
+    def fake_backward(grad_output: Tensor, *arguments: Tensor | None) -> tuple:
+        query, value, key, _, _, sampling_locations = arguments[num_saved:]
+        return (
+            query.new_empty(query.shape),
+            value.new_empty(value.shape),
+            value.new_empty(0) if key is None else key.new_empty(key.shape),
+            sampling_locations.new_empty(sampling_locations.shape),
+        )
+
+    register_operator(name, fake, fake_backward, differentiate, save)
 
 
 def _refuse_double_backward(ctx, *grads: Tensor) -> None:
@@ -59,7 +99,7 @@ def _refuse_double_backward(ctx, *grads: Tensor) -> None:
     )
 
 
-def save_inputs(ctx, inputs: tuple, output: Tensor) -> None:
+def _save_inputs(ctx, inputs: tuple, output: Tensor) -> None:
     """Keep all inputs, which are tensors, for the derivative."""
     ctx.save_for_backward(*inputs)
 
@@ -74,16 +114,26 @@ def empty_output(query_like: Tensor, value: Tensor) -> Tensor:
     return value.new_empty(*query_like.shape[:2], value.shape[2] * value.shape[3])
 
 
-def empty_key_aware_grads(
-    query: Tensor, value: Tensor, key: Tensor | None, sampling_locations: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of query, value, key (no numbers without one) and locations."""
-    return (
-        query.new_empty(query.shape),
-        value.new_empty(value.shape),
-        value.new_empty(0) if key is None else key.new_empty(key.shape),
-        sampling_locations.new_empty(sampling_locations.shape),
+def alert_not_deterministic(name: str) -> None:
+    """Say that an operator adds in an order of its own, if the user wants to know.
+
+    Args:
+        name: of the operator, for the message.
+
+    Raises:
+        RuntimeError: ``torch.use_deterministic_algorithms(True)`` is set; with
+            ``warn_only`` it is a warning.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return
+    message = (
+        f"{name} does not have a deterministic implementation, but you set "
+        "torch.use_deterministic_algorithms(True); backend='reference' runs on "
+        "PyTorch's operators"
     )
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        raise RuntimeError(message)
+    warnings.warn(message, stacklevel=2)
 
 
 def _fake_plain(

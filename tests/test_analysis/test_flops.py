@@ -21,7 +21,7 @@ from mmdet_lite.analysis.flops import PARTS, count_flops, count_model_flops
 from mmdet_lite.analysis.flops_formula import encoder_flops_formula
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.layers import KeyAwareDeformableAttention
-from mmdet_lite.ops import backends, mmcv_operator
+from mmdet_lite.ops import accelerate, dispatch
 
 DINO = "mmdet::dino/dino-4scale_r50_8xb2-36e_coco.py"
 LEVELS = [100 * 134, 50 * 67, 25 * 34, 13 * 17]
@@ -188,7 +188,7 @@ calls = []
 def test_operators_of_mmcv_count_the_same(monkeypatch):
     attention = MultiScaleDeformableAttention(**SIZES, batch_first=True)
     stock = count_attention(attention)
-    with mmcv_operator.mmcv_operator(fast=True):
+    with accelerate.mmcv_operator(fast=True):
         assert count_attention(attention) == stock
     # mmcv takes its compiled operator on a GPU, and on a device that it calls MLU.
     monkeypatch.setattr(mmcv_module, "IS_MLU_AVAILABLE", True)
@@ -214,11 +214,9 @@ def test_a_count_leaves_no_trace(small_config):
     assert model.training
     assert model.decoder.training
     assert len(model.encoder._forward_hooks) == hooks
-    assert not backends._FORCED
-    assert (
-        mmcv_module.multi_scale_deformable_attn_pytorch is mmcv_operator._MMCV_OPERATOR
-    )
-    assert torch.backends.mha.get_fastpath_enabled()
+    assert not dispatch._FORCED
+    assert mmcv_module.multi_scale_deformable_attn_pytorch is accelerate._MMCV_OPERATOR
+    assert torch.dispatch.mha.get_fastpath_enabled()
 
 
 def swin_config(small_config):
@@ -384,6 +382,6 @@ def test_a_detector_that_cannot_run_is_an_error():
 
     with pytest.raises(ConfigError, match=r"Detector cannot .* 8x10: .* needs a text"):
         count_layer(nn.Identity(), run)
-    assert not backends._FORCED
+    assert not dispatch._FORCED
     with pytest.raises(ConfigError, match="has no model"):
         count_flops(Config({}))

@@ -10,10 +10,12 @@ from operator_inputs import make_inputs
 from mmdet_lite.ops import (
     BackendUnavailableError,
     available_backends,
-    backends,
+    dispatch,
     key_aware_deformable_attention,
 )
-from mmdet_lite.ops.backends import (
+from mmdet_lite.ops.backends import reference
+from mmdet_lite.ops.check import Check, check_backends
+from mmdet_lite.ops.dispatch import (
     Backend,
     all_backends,
     force_backend,
@@ -29,10 +31,10 @@ def gpu_only_backend(monkeypatch):
         name="gpu_only",
         key_aware=None,
         plain=None,
-        why_not=lambda device, dtype: "it needs a GPU",
+        why_not=lambda device, dtype, sizes: "it needs a GPU",
     )
     monkeypatch.setattr(
-        backends, "_BACKENDS", {"gpu_only": backend, **backends._BACKENDS}
+        dispatch, "_BACKENDS", {"gpu_only": backend, **dispatch._BACKENDS}
     )
 
 
@@ -84,7 +86,7 @@ def test_a_forced_backend_takes_every_call_until_the_end():
 
 def test_two_backends_cannot_share_a_name():
     with pytest.raises(ValueError, match="reference"):
-        register_backend(backends._BACKENDS["reference"])
+        register_backend(dispatch._BACKENDS["reference"])
 
 
 def test_the_module_prints_what_can_run_and_why_not():
@@ -98,3 +100,43 @@ def test_the_module_prints_what_can_run_and_why_not():
     assert "reference  float16, bfloat16, float32, float64" in cpu
     if not torch.cuda.is_available():
         assert cuda.count("no: PyTorch sees no CUDA device") == len(all_backends())
+
+
+def run_check(*arguments):
+    return subprocess.run(
+        [
+            *(sys.executable, "-W", "ignore", "-m", "mmdet_lite.ops", "check"),
+            *("--shape", "64", "64", "--device", "cpu", *arguments),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_check_holds_what_runs_against_the_definition():
+    result = run_check()
+    assert result.returncode == 0, result.stdout
+    assert "reference  float64   plain                    ok" in result.stdout
+    assert "mmcv       float32   all                      not run: " in result.stdout
+
+
+def test_a_check_fails_where_what_was_asked_for_did_not_run():
+    result = run_check("--backend", "mmcv")
+    assert result.returncode == 1
+    assert "mmcv did not run\nno backend ran on cpu\n" in result.stdout
+
+
+def test_a_check_fails_on_a_wrong_result(monkeypatch):
+    wrong = Backend(
+        name="wrong",
+        key_aware=lambda **arguments: (
+            2 * reference.key_aware_deformable_attention(**arguments)
+        ),
+        plain=reference.multi_scale_deformable_attention,
+        why_not=lambda device, dtype, sizes: None,
+    )
+    results = list(check_backends([wrong], torch.device("cpu"), (64, 64)))
+    assert [result.passed for result in results] == [True, False, False] * 4
+    nothing = Check("none", torch.float32, "plain", {"output": float("inf")})
+    assert not nothing.passed

@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmdet_lite.ops import available_backends, backends, triton_backend
+from mmdet_lite.ops import available_backends, dispatch, probe
+from mmdet_lite.ops.backends import mmcv
+from mmdet_lite.ops.backends import triton as triton_backend
+from mmdet_lite.ops.sizes import Sizes
 
-CASES = Path(__file__).with_name("test_cuda_backends.py")
+OWN_CASES = Path(__file__).with_name("test_triton_kernels.py")
+CASES = Path(__file__).with_name("test_conformance.py")
 CUDA = torch.device("cuda", 0)
 CPU = torch.device("cpu")
 
@@ -22,7 +26,7 @@ def test_interpreted_kernels_against_the_reference():
     result = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"),
-            *("-W", "ignore", str(CASES), "-k", "triton"),
+            *("-W", "ignore", str(CASES), str(OWN_CASES), "-k", "triton"),
         ],
         env={**os.environ, "TRITON_INTERPRET": "1"},
         cwd=CASES.parents[2],
@@ -41,6 +45,7 @@ class TestWhyNot:
         self.set_capability(monkeypatch, (8, 0))
         monkeypatch.setattr(triton_backend, "_TRITON_IS_MISSING", False)
         monkeypatch.setattr(triton_backend, "_IS_INTERPRETED", False)
+        monkeypatch.setattr(triton_backend, "_fault", lambda device: None)
 
     def set_capability(self, monkeypatch, capability):
         monkeypatch.setattr(
@@ -59,8 +64,8 @@ class TestWhyNot:
         assert triton_backend.why_not(CPU, torch.float32) is None
         assert "triton" in available_backends(CPU)
         # It is slower than everything else.
-        monkeypatch.delitem(backends._BACKENDS, "cpp")
-        chosen = backends.select_backend("auto", CPU, torch.float32)
+        monkeypatch.delitem(dispatch._BACKENDS, "cpp")
+        chosen = dispatch.select_backend("auto", CPU, torch.float32)
         assert chosen.name == "reference"
 
     def test_triton_missing(self, monkeypatch):
@@ -84,7 +89,7 @@ class TestWhyNot:
         assert compiled(torch.ones(1)) == 1
 
     def test_auto_prefers_it_to_mmcv(self, monkeypatch):
-        chosen = backends.select_backend("auto", CUDA, torch.float32)
+        chosen = dispatch.select_backend("auto", CUDA, torch.float32)
         assert chosen.name == "triton"
 
 
@@ -92,7 +97,7 @@ def test_importing_the_package_does_not_define_the_kernels():
     code = (
         "import sys\n"
         "import mmdet_lite.ops\n"
-        "print('mmdet_lite.ops.triton_kernels' in sys.modules)"
+        "print('mmdet_lite.ops.backends.triton_kernels' in sys.modules)"
     )
     output = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
@@ -103,14 +108,43 @@ def test_importing_the_package_does_not_define_the_kernels():
     assert output.stdout.strip() == "False"
 
 
-def test_sizes_beyond_the_offsets_are_refused(monkeypatch):
-    pytest.importorskip("triton")
-    monkeypatch.setattr(triton_backend, "MAX_NUMBERS", 10)
-    with pytest.raises(ValueError, match="less than 10 rows"):
-        torch.ops.mmdet_lite.plain_attention_triton(
-            torch.ones(1, 4, 1, 8),
-            torch.tensor([[2, 2]]),
-            torch.tensor([0]),
-            torch.ones(1, 1, 1, 1, 1, 2),
-            torch.ones(1, 1, 1, 1, 1),
+class TestFallingThrough:
+    """``'auto'`` on a GPU that is not here, by what the backends say of it."""
+
+    @pytest.fixture(autouse=True)
+    def _a_gpu(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+        monkeypatch.setattr(triton_backend, "_TRITON_IS_MISSING", False)
+        monkeypatch.setattr(triton_backend, "_IS_INTERPRETED", False)
+        monkeypatch.setattr(triton_backend, "_fault", lambda device: None)
+        monkeypatch.setattr(dispatch, "_WARNED_OF", set())
+        monkeypatch.setattr(mmcv, "_CUDA_VERSION", "12.6")
+        monkeypatch.setattr(mmcv, "_fault", lambda device: None)
+
+    def test_kernels_that_compute_wrongly_are_passed_over_with_the_reason(
+        self, monkeypatch
+    ):
+        monkeypatch.setattr(triton_backend, "_fault", lambda device: "it is off by 1")
+        with pytest.warns(UserWarning, match="'triton' cannot run here: it is off"):
+            chosen = dispatch.select_backend("auto", CUDA, torch.float32)
+        assert chosen.name == "mmcv"
+
+    def test_what_is_too_large_for_one_is_left_to_the_next(self):
+        sizes = Sizes(1, 900, 8, 32, 4, 4, num_tokens=2**23)
+        with pytest.warns(UserWarning, match="less than 2147418112 rows"):
+            chosen = dispatch.select_backend("auto", CUDA, torch.float32, sizes)
+        assert chosen.name == "reference"  # mmcv takes less still
+        sizes = sizes._replace(num_tokens=2**20)
+        assert dispatch.select_backend("auto", CUDA, torch.float32, sizes).name == (
+            "triton"
         )
+
+
+def test_a_backend_that_fails_is_named_once(monkeypatch):
+    def fail(**arguments):
+        raise OSError("no such compiler\nand more")
+
+    probe.fault_of.cache_clear()
+    reason = probe.fault_of(fail, fail, CPU)
+    assert reason == "plain attention failed: OSError: no such compiler"
+    probe.fault_of.cache_clear()

@@ -13,7 +13,8 @@ import pytest
 import torch
 from operator_cases import KINDS, Case
 
-from mmdet_lite.ops import backends, triton_backend
+from mmdet_lite.ops import dispatch
+from mmdet_lite.ops.backends import triton as triton_backend
 
 triton = pytest.importorskip("triton")
 
@@ -42,9 +43,9 @@ def compiled(request, monkeypatch):
     monkeypatch.setattr(triton.runtime.driver, "_active", driver)
     monkeypatch.setattr(triton.JITFunction, "run", compile_only)
     served = dataclasses.replace(
-        backends._BACKENDS["triton"], why_not=lambda device, dtype: None
+        dispatch._BACKENDS["triton"], why_not=lambda device, dtype, sizes: None
     )
-    monkeypatch.setitem(backends._BACKENDS, "triton", served)
+    monkeypatch.setitem(dispatch._BACKENDS, "triton", served)
     return kernels
 
 

@@ -694,9 +694,11 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
     const int64_t row = RowOf(item, sizes);
     const int64_t tokens = FirstToken(item, inputs);
     const T* const value = inputs.value + tokens;
-    const T* const key = kAttention == Attention::kSeparateKey ? inputs.key + tokens : nullptr;
+    const T* const key =
+        kAttention == Attention::kSeparateKey ? inputs.key + tokens : nullptr;
     const T* const grad_output = gradients.output + row * dims;
-    const T* const query = kAttention == Attention::kPlain ? nullptr : inputs.query + row * dims;
+    const T* const query =
+        kAttention == Attention::kPlain ? nullptr : inputs.query + row * dims;
     PrefetchQuery(inputs, gradients.output, row + kPrefetchDistance * sizes.num_heads);
     points.Locate(inputs.locations + row * num_samples * 2);
 

@@ -3,12 +3,14 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <torch/library.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -25,15 +27,27 @@ constexpr int64_t kMinQueries = 128;
 // From how many samples per token on it pays to lay the tokens out head by head.
 constexpr int64_t kSamplesPerToken = 2;
 
+// As PyTorch chooses its own kernels: ATEN_CPU_CAPABILITY=default does without AVX2.
+bool UseAvx2() {
+#ifdef MMDET_LITE_WITH_AVX2
+  static const bool use = __builtin_cpu_supports("avx2") &&
+                          __builtin_cpu_supports("fma") &&
+                          at::get_cpu_capability() != "DEFAULT";
+  return use;
+#else
+  return false;
+#endif
+}
+
 template <typename T>
 Kernels<T> BestKernels(int64_t head_dims) {
 #ifdef MMDET_LITE_WITH_AVX2
-  static const bool has_avx2 =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (has_avx2) return Avx2Kernels<T>(head_dims);
+  if (UseAvx2()) return Avx2Kernels<T>(head_dims);
 #endif
   return BaselineKernels<T>(head_dims);
 }
+
+std::string CpuKernels() { return UseAvx2() ? "avx2" : "baseline"; }
 
 // Half precision is accumulated in float32. Converting a whole tensor costs less than
 // converting each row as it is gathered: a token is sampled many times.
@@ -353,6 +367,7 @@ std::tuple<Tensor, Tensor, Tensor> PlainBackward(const Tensor& grad_output,
 }
 
 TORCH_LIBRARY_FRAGMENT(mmdet_lite, library) {
+  library.def("cpu_kernels() -> str", CpuKernels);
   library.def(
       "key_aware_attention_cpu(Tensor query, Tensor value, Tensor? key, "
       "Tensor spatial_shapes, Tensor level_start_index, Tensor sampling_locations) "

@@ -1,7 +1,6 @@
-"""The backends of the attention operators and the choice between them.
+"""The choice between the backends of the attention operators.
 
-A backend is one way to run both operators. To add one, write a file with the two
-functions and :func:`register_backend` it: the earlier it is registered, the more
+A backend is one way to run both operators. The earlier one is registered, the more
 ``backend='auto'`` prefers it.
 """
 
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import cpp, mmcv_cuda, reference, triton_backend
+from .sizes import Sizes
 
 ENVIRONMENT_VARIABLE = "MMDET_LITE_BACKEND"
 
@@ -31,8 +30,8 @@ class Backend:
         name: what users write in ``backend=``.
         key_aware: runs key-aware attention on checked arguments.
         plain: runs plain deformable attention on checked arguments.
-        why_not: given a device and a dtype, says why the backend cannot serve them,
-            or None if it can.
+        why_not: given a device, a dtype and the sizes of a call (None: of any call),
+            says why the backend cannot serve them, or None if it can.
         device_type: the kind of device that the backend is made for: ``'auto'`` takes
             it on no other, and warns once if it must do without it there. None for a
             backend made for all.
@@ -41,7 +40,7 @@ class Backend:
     name: str
     key_aware: Callable[..., Tensor]
     plain: Callable[..., Tensor]
-    why_not: Callable[[torch.device, torch.dtype], str | None]
+    why_not: Callable[[torch.device, torch.dtype, Sizes | None], str | None]
     device_type: str | None = None
 
 
@@ -86,42 +85,52 @@ def available_backends(
     return [
         backend.name
         for backend in _BACKENDS.values()
-        if backend.why_not(device, dtype) is None
+        if backend.why_not(device, dtype, None) is None
     ]
 
 
-def select_backend(name: str, device: torch.device, dtype: torch.dtype) -> Backend:
+def select_backend(
+    name: str, device: torch.device, dtype: torch.dtype, sizes: Sizes | None = None
+) -> Backend:
     """Resolve ``backend=``: a name, or ``'auto'`` for the best that can run.
 
     ``MMDET_LITE_BACKEND`` takes the place of ``'auto'`` where it is set. While a graph
     is exported, ``'auto'`` is the reference: no exchange format has fused operators.
 
+    Args:
+        name: of a backend, or ``'auto'``.
+        device: where the tensors are.
+        dtype: of value.
+        sizes: of the call; None for a backend that serves some call.
+
     Raises:
         ValueError: the name is not one of the registered backends.
-        BackendUnavailableError: the named backend cannot serve the device or dtype.
+        BackendUnavailableError: the named backend cannot serve such inputs.
     """
     if _FORCED:
         return _FORCED[-1]
     if name == "auto":
         name = os.environ.get(ENVIRONMENT_VARIABLE, "") or "auto"
     if name == "auto":
-        return _select_best(device, dtype)
+        return _select_best(device, dtype, sizes)
     if name not in _BACKENDS:
         known = ", ".join(repr(known) for known in ("auto", *_BACKENDS))
         raise ValueError(f"backend must be one of {known}, but got {name!r}")
-    reason = _BACKENDS[name].why_not(device, dtype)
+    reason = _BACKENDS[name].why_not(device, dtype, sizes)
     if reason is not None:
         raise BackendUnavailableError(f"backend {name!r} cannot run here: {reason}")
     return _BACKENDS[name]
 
 
-def _select_best(device: torch.device, dtype: torch.dtype) -> Backend:
+def _select_best(
+    device: torch.device, dtype: torch.dtype, sizes: Sizes | None
+) -> Backend:
     if _is_exporting():
         return _BACKENDS["reference"]
     for backend in _BACKENDS.values():
         if backend.device_type not in (None, device.type):
             continue
-        reason = backend.why_not(device, dtype)
+        reason = backend.why_not(device, dtype, sizes)
         if reason is None:
             return backend
         if backend.device_type is not None and backend.name not in _WARNED_OF:
@@ -138,40 +147,3 @@ def _is_exporting() -> bool:
     # PyTorch before 2.7 does not say that torch.export is at work.
     is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
     return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or is_exporting()
-
-
-register_backend(
-    Backend(
-        name="cpp",
-        key_aware=cpp.key_aware_deformable_attention,
-        plain=cpp.multi_scale_deformable_attention,
-        why_not=cpp.why_not,
-        device_type="cpu",
-    )
-)
-register_backend(
-    Backend(
-        name="triton",
-        key_aware=triton_backend.key_aware_deformable_attention,
-        plain=triton_backend.multi_scale_deformable_attention,
-        why_not=triton_backend.why_not,
-        device_type="cuda",
-    )
-)
-register_backend(
-    Backend(
-        name="mmcv",
-        key_aware=mmcv_cuda.key_aware_deformable_attention,
-        plain=mmcv_cuda.multi_scale_deformable_attention,
-        why_not=mmcv_cuda.why_not,
-        device_type="cuda",
-    )
-)
-register_backend(
-    Backend(
-        name="reference",
-        key_aware=reference.key_aware_deformable_attention,
-        plain=reference.multi_scale_deformable_attention,
-        why_not=lambda device, dtype: None,
-    )
-)

@@ -25,19 +25,19 @@ below a map's size becomes a row outside of the tensor: refused. A sampling loca
 that is NaN or infinite counts as outside the map.
 """
 
-import functools
-
 import torch
 from mmcv.ops import get_compiling_cuda_version
 from mmcv.ops.multi_scale_deform_attn import ext_module
 from torch import Tensor
 
-from .registration import (
-    empty_key_aware_grads,
+from ..probe import fault_of
+from ..registration import (
+    alert_not_deterministic,
     empty_output,
-    register_operator,
+    register_key_aware_operator,
     register_plain_operator,
 )
+from ..sizes import Sizes
 
 # The kernels count the numbers of a tensor with 32 bits, going on in strides of up to
 # two million; larger batches are split.
@@ -46,35 +46,43 @@ MAX_NUMBERS = 2**30
 _CUDA_VERSION = get_compiling_cuda_version()
 
 
-def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why the kernels cannot serve a device and dtype, or None if they can."""
+def why_not(
+    device: torch.device, dtype: torch.dtype, sizes: Sizes | None = None
+) -> str | None:
+    """Why the kernels cannot serve such inputs, or None if they can."""
     if device.type != "cuda":
         return f"it runs on CUDA tensors, not on {device.type}"
     if _CUDA_VERSION == "not available":
         return "mmcv was built without its CUDA kernels"
     if dtype == torch.float64:
         return "mmcv's kernels may read outside of the map in torch.float64"
-    if not _kernels_run(device):
-        return "mmcv's CUDA kernels were built for other GPUs; rebuild mmcv here"
-    return None
+    if sizes is not None and _numbers_of_an_image(sizes) > MAX_NUMBERS:
+        return (
+            f"mmcv's kernels take up to {MAX_NUMBERS} numbers of a tensor for one "
+            f"image, but got {_numbers_of_an_image(sizes)}"
+        )
+    return _fault(device)
+
+
+def _numbers_of_an_image(sizes: Sizes) -> int:
+    """Numbers of the largest tensor that the kernels take or give for one image."""
+    return sizes.num_heads * max(
+        sizes.num_tokens * sizes.head_dims,
+        sizes.num_queries * sizes.num_levels * sizes.num_points * 2,
+        sizes.num_queries * sizes.head_dims,
+    )
 
 
 @torch.compiler.assume_constant_result
-def _kernels_run(device: torch.device) -> bool:
-    return _compute_one(device)
-
-
-@functools.cache
-def _compute_one(device: torch.device) -> bool:
-    """Whether the kernels compute the number 1 on a device.
+def _fault(device: torch.device) -> str | None:
+    """What is wrong with the kernels' results on a device, tried once.
 
     They print that a launch failed, as it does where mmcv was built for other GPUs,
     and go on with zeros.
     """
-    ones = torch.ones(1, 1, 1, 1, 1, 2, device=device)
-    levels = torch.ones(1, 2, dtype=torch.int64, device=device)
-    sampling = _Sampling(ones[0, 0, ..., :1], levels, levels[0, :1] - 1, ones / 2)
-    return sampling.forward(ones[0, 0, ..., :1], ones[..., 0]).item() == 1
+    return fault_of(
+        key_aware_deformable_attention, multi_scale_deformable_attention, device
+    )
 
 
 def key_aware_deformable_attention(
@@ -88,9 +96,6 @@ def key_aware_deformable_attention(
     """Args and result as in :func:`mmdet_lite.ops.key_aware_deformable_attention`.
 
     Differentiates once; the second derivative raises RuntimeError.
-
-    Raises:
-        ValueError: a single sample is too large for mmcv's kernels.
     """
     if key is value:
         key = None
@@ -109,9 +114,6 @@ def multi_scale_deformable_attention(
     """Args and result as in :func:`mmdet_lite.ops.multi_scale_deformable_attention`.
 
     Differentiates once; the second derivative raises RuntimeError.
-
-    Raises:
-        ValueError: a single sample is too large for mmcv's kernels.
     """
     return torch.ops.mmdet_lite.plain_attention_mmcv(
         value, spatial_shapes, level_start_index, sampling_locations, attention_weights
@@ -180,18 +182,11 @@ class _Sampling:
 
 def _slices(value: Tensor, sampling_locations: Tensor) -> list[slice]:
     """Parts of the batch for the kernels; none where there is nothing to compute."""
-    batch, _, num_heads, head_dims = value.shape
-    num_outputs = sampling_locations.shape[1] * num_heads * head_dims
-    if batch * num_outputs == 0 or sampling_locations.numel() == 0:
+    sizes = Sizes.of(value, sampling_locations)
+    if sampling_locations.numel() * sizes.head_dims == 0:
         return []  # an empty launch is an error that the kernels print
-    largest = max(value[0].numel(), sampling_locations[0].numel(), num_outputs)
-    if largest > MAX_NUMBERS:
-        raise ValueError(
-            f"mmcv's kernels take up to {MAX_NUMBERS} numbers of a tensor for one "
-            f"image, but got {largest}"
-        )
-    step = MAX_NUMBERS // largest
-    return [slice(start, start + step) for start in range(0, batch, step)]
+    step = max(1, MAX_NUMBERS // _numbers_of_an_image(sizes))
+    return [slice(start, start + step) for start in range(0, sizes.batch, step)]
 
 
 @torch.library.custom_op("mmdet_lite::key_aware_attention_mmcv", mutates_args=())
@@ -230,6 +225,7 @@ def _key_aware_backward(
     sampling_locations: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, value, key (no numbers without one) and locations."""
+    alert_not_deterministic("key_aware_attention_mmcv_backward")
     sampling = _Sampling(value, spatial_shapes, level_start_index, sampling_locations)
     queries = sampling.prepare(query)
     values = sampling.prepare(value)
@@ -282,6 +278,7 @@ def _plain_backward(
     attention_weights: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of value, locations and attention weights."""
+    alert_not_deterministic("plain_attention_mmcv_backward")
     sampling = _Sampling(value, spatial_shapes, level_start_index, sampling_locations)
     values = sampling.prepare(value)
     grad_value = torch.zeros_like(values)
@@ -307,31 +304,5 @@ def _fake_key_aware(query, value, key, spatial_shapes, level_start_index, locati
     )
 
 
-def _fake_key_aware_backward(
-    grad_output, weights, query, value, key, spatial_shapes, level_starts, locations
-):
-    return empty_key_aware_grads(query, value, key, locations)
-
-
-def _save_inputs_and_weights(ctx, inputs: tuple, output: tuple) -> None:
-    ctx.save_for_backward(output[1], *inputs)
-
-
-def _differentiate_key_aware(ctx, grad_output: Tensor, _) -> tuple:
-    weights, query, value, key, *rest = ctx.saved_tensors
-    grads = torch.ops.mmdet_lite.key_aware_attention_mmcv_backward(
-        grad_output, weights, query, value, key, *rest
-    )
-    grad_query, grad_value, grad_key, grad_locations = grads
-    grad_key = None if key is None else grad_key
-    return grad_query, grad_value, grad_key, None, None, grad_locations
-
-
-register_operator(
-    "key_aware_attention_mmcv",
-    _fake_key_aware,
-    _fake_key_aware_backward,
-    _differentiate_key_aware,
-    _save_inputs_and_weights,
-)
+register_key_aware_operator("key_aware_attention_mmcv", _fake_key_aware, num_saved=1)
 register_plain_operator("plain_attention_mmcv")

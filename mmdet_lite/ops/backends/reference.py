@@ -8,6 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..sizes import Sizes
+
+
+def why_not(
+    device: torch.device, dtype: torch.dtype, sizes: Sizes | None = None
+) -> None:
+    """Serves everything."""
+
 
 def key_aware_deformable_attention(
     query: Tensor,
@@ -23,12 +31,9 @@ def key_aware_deformable_attention(
     """
     dtype = _compute_dtype(value)
     locations = sampling_locations.to(dtype)
-    values = _sample_levels(value.to(dtype), spatial_shapes, locations)
-    keys = (
-        values
-        if key is None
-        else _sample_levels(key.to(dtype), spatial_shapes, locations)
-    )
+    shapes = _read_levels(spatial_shapes, level_start_index, value.shape[1])
+    values = _sample_levels(value.to(dtype), shapes, locations)
+    keys = values if key is None else _sample_levels(key.to(dtype), shapes, locations)
     return _weighted_sum(values, _attention_weights(query.to(dtype), keys), value)
 
 
@@ -36,6 +41,7 @@ def key_aware_attention_weights(
     query: Tensor,
     key: Tensor,
     spatial_shapes: Tensor,
+    level_start_index: Tensor,
     sampling_locations: Tensor,
 ) -> Tensor:
     """The weights that key-aware attention gives to its samples, to look at them.
@@ -48,7 +54,8 @@ def key_aware_attention_weights(
         the last two.
     """
     dtype = _compute_dtype(key)
-    keys = _sample_levels(key.to(dtype), spatial_shapes, sampling_locations.to(dtype))
+    shapes = _read_levels(spatial_shapes, level_start_index, key.shape[1])
+    keys = _sample_levels(key.to(dtype), shapes, sampling_locations.to(dtype))
     batch, num_queries, num_heads, num_levels, num_points = sampling_locations.shape[:5]
     weights = _attention_weights(query.to(dtype), keys)
     return weights.view(
@@ -68,9 +75,8 @@ def multi_scale_deformable_attention(
     Args and result as in :func:`mmdet_lite.ops.multi_scale_deformable_attention`.
     """
     dtype = _compute_dtype(value)
-    values = _sample_levels(
-        value.to(dtype), spatial_shapes, sampling_locations.to(dtype)
-    )
+    shapes = _read_levels(spatial_shapes, level_start_index, value.shape[1])
+    values = _sample_levels(value.to(dtype), shapes, sampling_locations.to(dtype))
     # (batch, num_queries, num_heads, levels, points)
     # -> (batch * num_heads, 1, num_queries, levels * points)
     weights = attention_weights.to(dtype).permute(0, 2, 1, 3, 4).flatten(3)
@@ -82,8 +88,37 @@ def _compute_dtype(value: Tensor) -> torch.dtype:
     return torch.float64 if value.dtype == torch.float64 else torch.float32
 
 
+def _read_levels(
+    spatial_shapes: Tensor, level_start_index: Tensor, num_tokens: int
+) -> list[tuple[int, int]]:
+    """(height, width) of each level, which must fill the tokens one after the other.
+
+    Raises:
+        ValueError: they do not.
+    """
+    shapes = [(int(height), int(width)) for height, width in spatial_shapes]
+    # In a graph that is being captured they are no numbers yet.
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return shapes
+    sizes = [height * width for height, width in shapes]
+    if min((side for shape in shapes for side in shape), default=0) < 0:
+        raise ValueError(f"spatial_shapes {shapes} hold negative sizes")
+    if sum(sizes) != num_tokens:
+        raise ValueError(
+            f"spatial_shapes {shapes} hold {sum(sizes)} tokens, but value has "
+            f"{num_tokens}"
+        )
+    starts = [sum(sizes[:level]) for level in range(len(sizes))]
+    if [int(start) for start in level_start_index] != starts:
+        raise ValueError(
+            f"level_start_index must be {starts} for spatial_shapes {shapes}, but got "
+            f"{level_start_index.tolist()}"
+        )
+    return shapes
+
+
 def _sample_levels(
-    value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor
+    value: Tensor, shapes: list[tuple[int, int]], sampling_locations: Tensor
 ) -> Tensor:
     """Sample every level bilinearly, zeros outside, pixel centres at (i + 0.5) / W.
 
@@ -94,7 +129,6 @@ def _sample_levels(
     # What is no location is outside of every map; grid_sample would make NaN of it.
     locations = sampling_locations.nan_to_num(nan=-2.0, posinf=-2.0, neginf=-2.0)
     grids = 2 * locations - 1
-    shapes = [(int(height), int(width)) for height, width in spatial_shapes]
     per_level = value.split([height * width for height, width in shapes], dim=1)
     samples = []
     for level, (level_value, (height, width)) in enumerate(

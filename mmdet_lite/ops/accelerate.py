@@ -41,21 +41,17 @@ def fast_mmcv_operator(
     )
 
 
-def replace_mmcv_operator() -> None:
-    """Make mmcv's ``MultiScaleDeformableAttention`` fast on the CPU."""
-    mmcv_module.multi_scale_deformable_attn_pytorch = fast_mmcv_operator
-
-
-def restore_mmcv_operator() -> None:
-    """Undo :func:`replace_mmcv_operator`."""
-    mmcv_module.multi_scale_deformable_attn_pytorch = _MMCV_OPERATOR
-
-
 @contextmanager
 def mmcv_operator(fast: bool) -> Iterator[None]:
-    """Choose the operator of mmcv's module for a while; what was before returns."""
+    """Choose the operator of mmcv's module for a while; what was before returns.
+
+    Args:
+        fast: this package's operator, or mmcv's own.
+    """
     before = mmcv_module.multi_scale_deformable_attn_pytorch
-    (replace_mmcv_operator if fast else restore_mmcv_operator)()
+    mmcv_module.multi_scale_deformable_attn_pytorch = (
+        fast_mmcv_operator if fast else _MMCV_OPERATOR
+    )
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmcv.ops import MultiScaleDeformableAttention
 
-from mmdet_lite.ops.mmcv_operator import mmcv_operator
+from mmdet_lite.ops.accelerate import mmcv_operator
 
 SPATIAL_SHAPES = torch.tensor([[6, 5], [3, 4], [2, 2], [1, 1]])
 LEVEL_START_INDEX = torch.tensor([0, 30, 42, 46])
@@ -63,7 +63,7 @@ def test_the_choice_ends_with_its_block(monkeypatch, attention):
         return torch.zeros(*sampling_locations.shape[:2], 32)
 
     monkeypatch.setattr(
-        "mmdet_lite.ops.mmcv_operator.multi_scale_deformable_attention", record
+        "mmdet_lite.ops.accelerate.multi_scale_deformable_attention", record
     )
     with mmcv_operator(fast=True):
         attention(

@@ -7,7 +7,8 @@ any number of threads. A sampling location that is NaN or infinite counts as out
 map.
 
 The kernels are in ``csrc`` and are built while the package is installed, where PyTorch
-and a compiler are present; :func:`why_not` says why they are missing.
+and a compiler are present, or by ``python -m mmdet_lite.ops build``; :func:`why_not`
+says why they are missing.
 """
 
 import importlib.util
@@ -15,37 +16,41 @@ import importlib.util
 import torch
 from torch import Tensor
 
-from .registration import (
-    empty_key_aware_grads,
+from ..registration import (
     empty_output,
-    register_operator,
+    register_key_aware_operator,
     register_plain_operator,
-    save_inputs,
 )
+from ..sizes import Sizes
+
+# The kernels number the tokens of an image with 32 bits.
+MAX_TOKENS = 2**31 - 2
 
 
 def _load_library() -> str | None:
     """Load the kernels; returns why that failed, or None."""
-    spec = importlib.util.find_spec(f"{__package__}._cpu")
+    spec = importlib.util.find_spec(f"{__package__.rpartition('.')[0]}._cpu")
+    build = "python -m mmdet_lite.ops build"
     if spec is None or spec.origin is None:
-        return (
-            "its kernels were not built; reinstall with --no-build-isolation where "
-            "PyTorch and a C++ compiler are present"
-        )
+        return f"its kernels were not built: {build}"
     try:
         torch.ops.load_library(spec.origin)
     except OSError as error:
-        return f"its kernels do not fit this PyTorch, reinstall the package: {error}"
+        return f"its kernels do not fit this PyTorch: {build} ({error})"
     return None
 
 
 _LOAD_FAILURE = _load_library()
 
 
-def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why the kernels cannot serve a device and dtype, or None if they can."""
+def why_not(
+    device: torch.device, dtype: torch.dtype, sizes: Sizes | None = None
+) -> str | None:
+    """Why the kernels cannot serve such inputs, or None if they can."""
     if device.type != "cpu":
         return f"it runs on CPU tensors, not on {device.type}"
+    if sizes is not None and sizes.num_tokens > MAX_TOKENS:
+        return f"it takes up to {MAX_TOKENS} tokens, not {sizes.num_tokens}"
     return _LOAD_FAILURE
 
 
@@ -84,32 +89,10 @@ def multi_scale_deformable_attention(
     )
 
 
-def _key_aware_backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-    query, value, key, *rest = ctx.saved_tensors
-    grads = torch.ops.mmdet_lite.key_aware_attention_cpu_backward(
-        grad_output, query, value, key, *rest
-    )
-    grad_query, grad_value, grad_key, grad_locations = grads
-    grad_key = None if key is None else grad_key
-    return grad_query, grad_value, grad_key, None, None, grad_locations
-
-
 def _fake_key_aware(query, value, key, spatial_shapes, level_start_index, locations):
     return empty_output(query, value)
 
 
-def _fake_key_aware_backward(
-    grad_output, query, value, key, spatial_shapes, level_start_index, locations
-):
-    return empty_key_aware_grads(query, value, key, locations)
-
-
 if _LOAD_FAILURE is None:
-    register_operator(
-        "key_aware_attention_cpu",
-        _fake_key_aware,
-        _fake_key_aware_backward,
-        _key_aware_backward,
-        save_inputs,
-    )
+    register_key_aware_operator("key_aware_attention_cpu", _fake_key_aware, num_saved=0)
     register_plain_operator("plain_attention_cpu")

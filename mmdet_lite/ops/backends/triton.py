@@ -17,12 +17,14 @@ import os
 import torch
 from torch import Tensor
 
-from .registration import (
-    empty_key_aware_grads,
+from ..probe import fault_of
+from ..registration import (
+    alert_not_deterministic,
     empty_output,
-    register_operator,
+    register_key_aware_operator,
     register_plain_operator,
 )
+from ..sizes import Sizes
 
 # Rows times padded head dimensions of a program, which is one warp: the most of them
 # that leave the compiler registers enough.
@@ -36,17 +38,42 @@ _TRITON_IS_MISSING = importlib.util.find_spec("triton") is None
 _IS_INTERPRETED = os.environ.get("TRITON_INTERPRET", "") == "1"
 
 
-def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why the kernels cannot serve a device and dtype, or None if they can."""
+def why_not(
+    device: torch.device, dtype: torch.dtype, sizes: Sizes | None = None
+) -> str | None:
+    """Why the kernels cannot serve such inputs, or None if they can."""
     if device.type != "cuda" and not (device.type == "cpu" and _IS_INTERPRETED):
         return f"it runs on CUDA tensors, not on {device.type}"
     if _TRITON_IS_MISSING:
         return "Triton is not installed"
     if dtype == torch.float64:
         return "it computes in float32, too coarse for torch.float64"
-    if device.type == "cuda" and _compute_capability(device) < (8, 0):
+    if sizes is not None and _largest_number(sizes) >= MAX_NUMBERS:
+        return (
+            f"its kernels take less than {MAX_NUMBERS} rows (batch, num_queries and "
+            "num_heads multiplied) and numbers of one image's value, but got "
+            f"{_largest_number(sizes)}"
+        )
+    if device.type != "cuda":
+        return None
+    if _compute_capability(device) < (8, 0):
         return "Triton needs a GPU of compute capability 8.0 (Ampere) or newer"
-    return None
+    return _fault(device)
+
+
+def _largest_number(sizes: Sizes) -> int:
+    return max(
+        sizes.batch * sizes.num_queries * sizes.num_heads,
+        sizes.num_tokens * sizes.num_heads * sizes.head_dims,
+    )
+
+
+@torch.compiler.assume_constant_result
+def _fault(device: torch.device) -> str | None:
+    """What is wrong with the kernels' results on a device, tried once."""
+    return fault_of(
+        key_aware_deformable_attention, multi_scale_deformable_attention, device
+    )
 
 
 @torch.compiler.assume_constant_result
@@ -65,9 +92,6 @@ def key_aware_deformable_attention(
     """Args and result as in :func:`mmdet_lite.ops.key_aware_deformable_attention`.
 
     Differentiates once; the second derivative raises RuntimeError.
-
-    Raises:
-        ValueError: value or query is too large for the kernels' 32-bit offsets.
     """
     if key is value:
         key = None
@@ -89,9 +113,6 @@ def multi_scale_deformable_attention(
     """Args and result as in :func:`mmdet_lite.ops.multi_scale_deformable_attention`.
 
     Differentiates once; the second derivative raises RuntimeError.
-
-    Raises:
-        ValueError: value or query is too large for the kernels' 32-bit offsets.
     """
     return torch.ops.mmdet_lite.plain_attention_triton(
         value, spatial_shapes, level_start_index, sampling_locations, attention_weights
@@ -125,12 +146,6 @@ def _launch(
     _, num_tokens, num_heads, head_dims = value.shape
     batch, num_queries, _, num_levels, num_points, _ = sampling_locations.shape
     num_rows = batch * num_queries * num_heads
-    if max(num_rows, num_tokens * num_heads * head_dims) >= MAX_NUMBERS:
-        raise ValueError(
-            f"the kernels take less than {MAX_NUMBERS} rows (batch, num_queries and "
-            "num_heads multiplied) and numbers of one image's value, but got value "
-            f"{tuple(value.shape)} and {num_queries} queries"
-        )
     if sampling_locations.numel() * head_dims == 0:
         for result in results:
             result.zero_()
@@ -203,6 +218,7 @@ def _key_aware_backward(
     sampling_locations: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, value, key (no numbers without one) and locations."""
+    alert_not_deterministic("key_aware_attention_triton_backward")
     grad_query = query.new_empty(query.shape)
     grad_locations = sampling_locations.new_empty(sampling_locations.shape)
     grad_value = value.new_zeros(value.shape, dtype=torch.float32)
@@ -265,6 +281,7 @@ def _plain_backward(
     attention_weights: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of value, locations and attention weights."""
+    alert_not_deterministic("plain_attention_triton_backward")
     grad_value = value.new_zeros(value.shape, dtype=torch.float32)
     grad_locations = sampling_locations.new_empty(sampling_locations.shape)
     grad_weights = attention_weights.new_empty(attention_weights.shape)
@@ -288,39 +305,5 @@ def _fake_key_aware(query, value, key, spatial_shapes, level_start_index, locati
     )
 
 
-def _fake_key_aware_backward(
-    grad_output,
-    output,
-    log_sum,
-    query,
-    value,
-    key,
-    spatial_shapes,
-    level_start_index,
-    locations,
-):
-    return empty_key_aware_grads(query, value, key, locations)
-
-
-def _save_for_key_aware(ctx, inputs: tuple, output: tuple) -> None:
-    ctx.save_for_backward(*output, *inputs)
-
-
-def _differentiate_key_aware(ctx, grad_output: Tensor, _) -> tuple:
-    output, log_sum, query, value, key, *rest = ctx.saved_tensors
-    grads = torch.ops.mmdet_lite.key_aware_attention_triton_backward(
-        grad_output, output, log_sum, query, value, key, *rest
-    )
-    grad_query, grad_value, grad_key, grad_locations = grads
-    grad_key = None if key is None else grad_key
-    return grad_query, grad_value, grad_key, None, None, grad_locations
-
-
-register_operator(
-    "key_aware_attention_triton",
-    _fake_key_aware,
-    _fake_key_aware_backward,
-    _differentiate_key_aware,
-    _save_for_key_aware,
-)
+register_key_aware_operator("key_aware_attention_triton", _fake_key_aware, num_saved=2)
 register_plain_operator("plain_attention_triton")

@@ -1,0 +1,64 @@
+"""Try a backend once before trusting it: on a GPU nobody may have run it on yet."""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .example import (
+    KINDS,
+    TOLERANCES,
+    arguments_of,
+    cast_arguments,
+    example_arguments,
+    relative_errors,
+    run_with_gradients,
+)
+
+# Two hundred queries: more than one program of a kernel, less than a millisecond.
+_IMAGE_SHAPE = (96, 128)
+
+
+@functools.cache
+def fault_of(
+    key_aware: Callable[..., Tensor],
+    plain: Callable[..., Tensor],
+    device: torch.device,
+) -> str | None:
+    """Compare a backend with the definition on a small input, forward and backward.
+
+    Args:
+        key_aware: the backend's key-aware attention.
+        plain: its plain deformable attention.
+        device: where to run; float32.
+
+    Returns:
+        str | None: what is wrong, in a line; None if nothing is. It is remembered.
+    """
+    from .backends import reference
+
+    arguments = example_arguments(_IMAGE_SHAPE, device=device)
+    exact_arguments = cast_arguments(arguments, torch.float64)
+    operators = {
+        "plain": (plain, reference.multi_scale_deformable_attention),
+        "key-aware": (key_aware, reference.key_aware_deformable_attention),
+    }
+    for kind in KINDS:
+        run, define = operators[kind.split(",")[0]]
+        exact = run_with_gradients(define, arguments_of(kind, exact_arguments))
+        try:
+            results = run_with_gradients(run, arguments_of(kind, arguments))
+        # A compiler, a driver, a launch: anything may fail, and another backend serves.
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            return f"{kind} attention failed: {type(error).__name__}: {lines[0]}"
+        for name, error in relative_errors(results, exact).items():
+            tolerance = TOLERANCES[torch.float32][0 if name == "output" else 1]
+            if not error <= tolerance:
+                what = "output" if name == "output" else f"gradient of {name}"
+                return (
+                    f"its {what} of {kind} attention is off by {error:.1g} of the "
+                    "largest number"
+                )
+    return None
