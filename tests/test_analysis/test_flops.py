@@ -216,7 +216,7 @@ def test_a_count_leaves_no_trace(small_config):
     assert len(model.encoder._forward_hooks) == hooks
     assert not dispatch._FORCED
     assert mmcv_module.multi_scale_deformable_attn_pytorch is accelerate._MMCV_OPERATOR
-    assert torch.dispatch.mha.get_fastpath_enabled()
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def swin_config(small_config):
