@@ -37,7 +37,8 @@ def record_of(
 
     Returns:
         dict: ``model``, ``data``, ``seed``; the last epoch's metrics in per cent, None
-        where no box has that size; ``epochs``; ``by_epoch``, the metrics after every
+        where no box has that size; ``by_class``, its AP of each class where the
+        evaluator is ``classwise``; ``epochs``; ``by_epoch``, the metrics after every
         epoch; ``losses``, pairs of iteration and loss; ``seconds`` in all,
         ``peak_memory`` in bytes, ``threads``, ``interruptions``;
         ``image_shape`` of the test images, ``gflops``, ``encoder_gflops`` and
@@ -48,10 +49,8 @@ def record_of(
     """
     cfg = cell.read_config()
     lines = _log_lines(Path(work_dir))
-    by_epoch = [
-        {"epoch": line["step"], **_metrics_of(line)}
-        for line in _last_by_step(lines, METRICS["AP"])
-    ]
+    evaluations = _last_by_step(lines, METRICS["AP"])
+    by_epoch = [{"epoch": line["step"], **_metrics_of(line)} for line in evaluations]
     if not by_epoch:
         raise ConfigError(f"{work_dir} has no evaluation in its logs")
     register_all_modules(init_default_scope=True)
@@ -63,6 +62,7 @@ def record_of(
         "data": cell.data,
         "seed": cell.seed,
         **{name: last[name] for name in METRICS},
+        "by_class": _by_class(evaluations[-1]),
         "epochs": last["epoch"],
         "by_epoch": by_epoch,
         "losses": [
@@ -87,6 +87,15 @@ def _metrics_of(line: dict[str, Any]) -> dict[str, float | None]:
     return {
         name: None if line[key] < 0 else round(100 * line[key], 1)
         for name, key in METRICS.items()
+    }
+
+
+def _by_class(line: dict[str, Any]) -> dict[str, float]:
+    """AP of each class in per cent; mmdet logs none unless asked to."""
+    return {
+        key.removeprefix("coco/").removesuffix("_precision"): round(100 * number, 1)
+        for key, number in line.items()
+        if key.endswith("_precision")
     }
 
 

@@ -30,6 +30,7 @@ def grid(tmp_path, digits_root, repository, monkeypatch):
         "val_dataloader.num_workers": 0,
         "val_dataloader.persistent_workers": False,
         "default_hooks.logger.interval": 1,
+        "val_evaluator.classwise": True,
     }
     path = tmp_path / "grid.yml"
     path.write_text(
@@ -55,6 +56,7 @@ def test_a_cell_is_trained_once_and_its_run_is_kept(grid, tmp_path):
     assert (record["model"], record["data"], record["seed"]) == ("lite", "digits", 3)
     assert [epoch["epoch"] for epoch in record["by_epoch"]] == [1, 2]
     assert record["epochs"] == 2
+    assert "0" in record["by_class"]
     assert record["AP"] == record["by_epoch"][-1]["AP"]
     assert [step for step, _ in record["losses"]] == [1, 2, 3, 4]
     assert all(loss > 0 for _, loss in record["losses"])
