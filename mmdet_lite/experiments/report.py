@@ -17,7 +17,8 @@ Run = dict[str, Any]
 
 _RESAMPLES = 10_000
 _BLOCK = re.compile(
-    r"<!-- (?P<kind>runs|keeps): (?P<words>[^>]+?) -->.*?<!-- end -->", re.DOTALL
+    r"<!-- (?P<kind>runs|classes|keeps): (?P<words>[^>]+?) -->.*?<!-- end -->",
+    re.DOTALL,
 )
 
 
@@ -130,6 +131,34 @@ def table(runs: Sequence[Run], data: str, models: Sequence[str]) -> str:
     return markdown_table(header, rows)
 
 
+def table_of_classes(runs: Sequence[Run], data: str, models: Sequence[str]) -> str:
+    """Lay out AP by class, mean ± standard deviation over the seeds that have it.
+
+    Args:
+        runs: results of an experiment.
+        data: name of the data set.
+        models: names, in the order of the rows.
+
+    Returns:
+        str: a table of Markdown.
+
+    Raises:
+        ConfigError: no run of a model has metrics by class.
+    """
+    rows, classes = [], {}
+    for model in models:
+        chosen = [run for run in select(runs, data, model) if run.get("by_class")]
+        if not chosen:
+            raise ConfigError(f"no run of {model} on {data} has metrics by class")
+        classes = chosen[0]["by_class"]
+        cells = [
+            _mean_and_deviation([run["by_class"][name] for run in chosen])
+            for name in classes
+        ]
+        rows.append([model, str(len(chosen)), *cells])
+    return markdown_table(["model", "seeds", *classes], rows)
+
+
 def _mean_and_deviation(numbers: list[float | None]) -> str:
     """``47.1 ± 0.8``; a single run has no deviation."""
     known = [number for number in numbers if number is not None]
@@ -153,9 +182,10 @@ def _comparison(kept: dict[str, Any]) -> list[str]:
 def fill_page(page: str | Path, runs: Sequence[Run]) -> None:
     """Write the tables and figures of a Markdown page anew from the runs.
 
-    ``<!-- runs: DATA REFERENCE MODEL ... -->`` starts a table and
-    ``<!-- keeps: DATA MODEL REFERENCE [METRIC] -->`` a figure in a sentence; both end
-    at ``<!-- end -->``.
+    ``<!-- runs: DATA REFERENCE MODEL ... -->`` starts a table,
+    ``<!-- classes: DATA MODEL ... -->`` one by class, and
+    ``<!-- keeps: DATA MODEL REFERENCE [METRIC] -->`` a figure in a sentence; all end at
+    ``<!-- end -->``.
 
     Raises:
         ConfigError: the page asks to compare what was not run.
@@ -166,6 +196,9 @@ def fill_page(page: str | Path, runs: Sequence[Run]) -> None:
         words = block["words"].split()
         if block["kind"] == "runs":
             return f"{start}\n{table(runs, words[0], words[1:])}\n<!-- end -->"
+        if block["kind"] == "classes":
+            by_class = table_of_classes(runs, words[0], words[1:])
+            return f"{start}\n{by_class}\n<!-- end -->"
         kept = keeps(runs, *words)
         text = f"{kept['ratio']:.1%}"
         if kept["ratio_interval"] is None:

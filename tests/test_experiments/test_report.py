@@ -12,6 +12,7 @@ from mmdet_lite.experiments.report import (
     load_runs,
     plot_curves,
     table,
+    table_of_classes,
 )
 
 
@@ -22,6 +23,7 @@ def run(model, seed, ap, data="cells"):
         "data": data,
         "seed": seed,
         **metrics,
+        "by_class": {"cat": ap, "dog": ap / 2},
         "by_epoch": [{"epoch": 1, **metrics}, {"epoch": 2, **metrics}],
         "encoder_gflops": 4.5,
     }
@@ -70,16 +72,28 @@ def test_a_table_has_means_deviations_and_gaps():
     assert rows[5].startswith("| none | not run |")
 
 
+def test_classes_are_told_apart():
+    rows = table_of_classes(RUNS, "cells", ["dino", "plain"]).splitlines()
+    assert rows[0] == "| model | seeds | cat | dog |"
+    assert rows[2] == "| dino | 3 | 54.0 ± 5.3 | 27.0 ± 2.6 |"
+    assert rows[3] == "| plain | 1 | 40.0 | 20.0 |"
+    runs = [{**run, "by_class": {}} for run in RUNS]
+    with pytest.raises(ConfigError, match="dino on cells has metrics by class"):
+        table_of_classes(runs, "cells", ["dino"])
+
+
 def test_a_page_is_filled_again_and_again(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
         "It keeps <!-- keeps: cells lite dino -->?<!-- end --> of it.\n"
-        "<!-- runs: cells dino lite -->\n<!-- end -->\nAfter.\n"
+        "<!-- runs: cells dino lite -->\n<!-- end -->\n"
+        "<!-- classes: cells dino -->\n<!-- end -->\nAfter.\n"
     )
     fill_page(page, RUNS)
     text = page.read_text()
     assert "98.0% (95 % interval 98.0% to 98.1%, 2 seeds)<!-- end --> of it" in text
     assert "| lite | 3 |" in text
+    assert "| dino | 3 | 54.0 ± 5.3 | 27.0 ± 2.6 |" in text
     assert text.endswith("\nAfter.\n")
     fill_page(page, RUNS)
     assert page.read_text() == text
