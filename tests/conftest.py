@@ -7,8 +7,8 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from tiny_language_model import TinyLanguageModel
 
+from mmdet_lite.cli import read_config
 from mmdet_lite.datasets.digits import make_digits_dataset
-from mmdet_lite.engine import read_config
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -20,26 +20,22 @@ import torch
 from mmdet.utils import register_all_modules
 from mmengine.logging import MMLogger
 
-from mmdet_lite.analysis.accuracy import measure_accuracy
-from mmdet_lite.analysis.model_benchmark import (
-    SUBJECTS,
-    measure_models,
-    measure_training,
-)
-from mmdet_lite.analysis.operator_benchmark import measure_operators
-from mmdet_lite.analysis.report import (
+from mmdet_lite.benchmark.accuracy import measure_accuracy
+from mmdet_lite.benchmark.environment import describe_environment
+from mmdet_lite.benchmark.measurement import (
     fill_tables,
     load_measurement,
     markdown_of,
     save_measurement,
 )
-from mmdet_lite.analysis.timing import describe_environment
-from mmdet_lite.engine import (
-    exit_on_config_error,
-    keep_freed_memory,
-    read_config,
-    warn_of_slow_autocast,
+from mmdet_lite.benchmark.models import (
+    SUBJECTS,
+    measure_models,
+    measure_training,
 )
+from mmdet_lite.benchmark.operators import measure_operators
+from mmdet_lite.cli import exit_on_config_error, read_config
+from mmdet_lite.runtime import keep_freed_memory, warn_of_slow_autocast
 
 DTYPES = {
     "float32": torch.float32,

@@ -16,16 +16,18 @@ from mmengine.runner import Runner
 
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.checkpoint.files import require_checkpoint
-from mmdet_lite.engine import (
+from mmdet_lite.cli import (
     add_config_arguments,
     check_data,
     exit_on_config_error,
-    keep_freed_memory,
     load_config,
+)
+from mmdet_lite.errors import ConfigError
+from mmdet_lite.runtime import (
+    keep_freed_memory,
     predict_in_float32,
     warn_of_slow_autocast,
 )
-from mmdet_lite.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:

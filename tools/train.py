@@ -12,14 +12,14 @@ from mmengine.device import get_device
 from mmengine.runner import Runner
 
 import mmdet_lite  # noqa: F401  (registers its modules)
-from mmdet_lite.engine import (
+from mmdet_lite.cli import (
     add_config_arguments,
     check_data,
     exit_on_config_error,
-    keep_freed_memory,
     load_config,
 )
 from mmdet_lite.errors import ConfigError
+from mmdet_lite.runtime import keep_freed_memory
 
 
 def parse_args() -> argparse.Namespace:

@@ -12,7 +12,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner, load_checkpoint, set_random_seed
 from torch import Tensor, nn
 
-from ..analysis.attention_record import AttentionRecord, record_attention
+from ..visualization.attention_record import AttentionRecord, record_attention
 
 COLUMNS = {
     "entropy": "entropy of the weights, of its maximum",

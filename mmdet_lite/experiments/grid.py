@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from mmengine.config import Config
 
-from ..engine import read_config
+from ..cli import read_config
 from ..errors import ConfigError
 
 

@@ -8,9 +8,9 @@ import torch
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
-from ..analysis.flops import count_flops
-from ..analysis.timing import describe_environment
+from ..benchmark.environment import describe_environment
 from ..errors import ConfigError
+from ..flops.counter import count_flops
 from .grid import Cell
 
 METRICS = {

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..analysis.report import markdown_table
 from ..errors import ConfigError
+from ..markdown import markdown_table
 from .record import METRICS
 
 Run = dict[str, Any]

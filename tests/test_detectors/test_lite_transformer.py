@@ -5,8 +5,8 @@ from mmdet.models.detectors import DABDETR, DETR, DINO, ConditionalDETR, MaskRCN
 from mmdet.registry import MODELS
 from mmengine.hub import get_config
 
+from mmdet_lite.cli import read_config
 from mmdet_lite.detectors import LiteTransformerMixin
-from mmdet_lite.engine import read_config
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.layers import KeyAwareDeformableAttention, LiteDetrTransformerEncoder
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import REPOSITORY
 from mmdet.registry import MODELS
 
-from mmdet_lite.engine import read_config
+from mmdet_lite.cli import read_config
 
 PICTURE = REPOSITORY / "docs" / "images" / "architecture.svg"
 CONFIG = "configs/lite_detr/lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"

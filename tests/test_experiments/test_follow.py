@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmdet_lite.engine import read_config
+from mmdet_lite.cli import read_config
 from mmdet_lite.experiments.follow import COLUMNS, follow
 
 

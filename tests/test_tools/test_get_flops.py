@@ -6,7 +6,7 @@ import sys
 
 from mmengine.config import Config
 
-from mmdet_lite.analysis.flops import PARTS, count_flops
+from mmdet_lite.flops.counter import PARTS, count_flops
 
 
 def test_the_tool_prints_and_writes(repository, tmp_path):

@@ -9,8 +9,8 @@ import torch
 from mmdet.apis import init_detector
 from mmdet.registry import MODELS
 
-from mmdet_lite.checkpoint.official import to_official
-from mmdet_lite.engine import read_config
+from mmdet_lite.checkpoint.official.conversion import to_official
+from mmdet_lite.cli import read_config
 
 CONFIG = "lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"
 

@@ -6,7 +6,7 @@
 
 CONFIG may be one of mmdet's, mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py for example.
 Nothing is downloaded and no GPU is needed; the count is the same on every machine.
-mmdet_lite/analysis/flops.py says what counts.
+mmdet_lite/flops/counter.py says what counts.
 """
 
 import argparse
@@ -15,9 +15,9 @@ import sys
 from mmdet.utils import register_all_modules
 
 import mmdet_lite  # noqa: F401  (registers its modules)
-from mmdet_lite.analysis.flops import count_flops, table_of
-from mmdet_lite.analysis.report import save_measurement
-from mmdet_lite.engine import add_model_arguments, exit_on_config_error, read_config
+from mmdet_lite.benchmark.measurement import save_measurement
+from mmdet_lite.cli import add_model_arguments, exit_on_config_error, read_config
+from mmdet_lite.flops.counter import count_flops, table_of
 
 
 def parse_args() -> argparse.Namespace:

@@ -18,7 +18,7 @@ from mmengine.logging import MMLogger
 
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.checkpoint.files import require_checkpoint
-from mmdet_lite.engine import (
+from mmdet_lite.cli import (
     add_model_arguments,
     check_data,
     exit_on_config_error,

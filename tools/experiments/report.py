@@ -9,7 +9,7 @@ The first model of a table is the one that the others are compared with.
 
 import argparse
 
-from mmdet_lite.engine import exit_on_config_error
+from mmdet_lite.cli import exit_on_config_error
 from mmdet_lite.experiments.report import fill_page, load_runs, plot_curves, table
 
 

@@ -13,7 +13,7 @@ import argparse
 from dataclasses import replace
 from fnmatch import fnmatch
 
-from mmdet_lite.engine import exit_on_config_error
+from mmdet_lite.cli import exit_on_config_error
 from mmdet_lite.experiments.grid import read_grid
 from mmdet_lite.experiments.run import result_path, run_grid
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from mmdet.utils import register_all_modules
 
 import mmdet_lite  # noqa: F401  (registers its modules)
-from mmdet_lite.checkpoint.official import Conversion
-from mmdet_lite.checkpoint.official_file import (
+from mmdet_lite.checkpoint.official.conversion import Conversion
+from mmdet_lite.checkpoint.official.file import (
     convert_official_file,
     restore_official_file,
 )
-from mmdet_lite.checkpoint.variant import fitting_configs, recognise_variant
-from mmdet_lite.engine import exit_on_config_error
+from mmdet_lite.checkpoint.official.variant import fitting_configs, recognise_variant
+from mmdet_lite.cli import exit_on_config_error
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "lite_detr"
 

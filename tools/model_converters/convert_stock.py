@@ -16,7 +16,7 @@ from mmengine.logging import MMLogger
 
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.checkpoint.stock import initialise_file_from_stock
-from mmdet_lite.engine import add_model_arguments, exit_on_config_error, read_config
+from mmdet_lite.cli import add_model_arguments, exit_on_config_error, read_config
 
 
 def parse_args() -> argparse.Namespace:

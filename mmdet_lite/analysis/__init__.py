@@ -1,1 +1,0 @@
-"""Measure operators and models: time, memory, and what is matrix multiplication."""

@@ -1,0 +1,1 @@
+"""Checkpoints of the official Lite-DINO: their names, variants, and conversion."""

@@ -1,0 +1,19 @@
+"""What the commands share: their arguments, configs, checks before a run, exits."""
+
+from .config import (
+    add_config_arguments,
+    add_model_arguments,
+    load_config,
+    read_config,
+)
+from .exit import exit_on_config_error
+from .preflight import check_data
+
+__all__ = [
+    "add_config_arguments",
+    "add_model_arguments",
+    "check_data",
+    "exit_on_config_error",
+    "load_config",
+    "read_config",
+]

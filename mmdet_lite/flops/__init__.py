@@ -1,0 +1,1 @@
+"""Count the FLOPs and parameters of a detector."""

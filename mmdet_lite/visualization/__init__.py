@@ -1,0 +1,1 @@
+"""See what a trained model does."""

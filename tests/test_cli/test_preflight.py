@@ -1,0 +1,141 @@
+"""Faults of data are found before anything is built, and named."""
+
+import json
+
+import pytest
+from mmengine.config import Config
+
+from mmdet_lite.cli import check_data
+from mmdet_lite.errors import ConfigError
+
+
+@pytest.fixture
+def content():
+    """A small, faultless annotation file."""
+    return {
+        "images": [{"id": 7, "file_name": "a.jpg", "width": 9, "height": 9}],
+        "annotations": [
+            {
+                "id": 3,
+                "image_id": 7,
+                "category_id": 1,
+                "bbox": [1, 2, 3, 4],
+                "area": 12,
+                "iscrowd": 0,
+            }
+        ],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    }
+
+
+def make_config(tmp_path, content, classes=("cat", "dog"), num_classes=2):
+    if content is not None:
+        (tmp_path / "train.json").write_text(json.dumps(content))
+    dataset = {
+        "type": "CocoDataset",
+        "data_root": str(tmp_path),
+        "ann_file": "train.json",
+        "metainfo": {"classes": classes},
+    }
+    return Config(
+        {
+            "model": {"bbox_head": {"num_classes": num_classes}},
+            "train_dataloader": {
+                "dataset": {"type": "RepeatDataset", "times": 2, "dataset": dataset}
+            },
+            "val_dataloader": {"dataset": dataset},
+            "val_evaluator": {
+                "type": "CocoMetric",
+                "ann_file": str(tmp_path / "train.json"),
+            },
+        }
+    )
+
+
+def test_faultless_data_pass(tmp_path, content):
+    check_data(make_config(tmp_path, content))
+
+
+def test_a_subset_of_the_categories_is_fine(tmp_path, content):
+    check_data(make_config(tmp_path, content, classes=("dog",), num_classes=1))
+
+
+def test_a_missing_annotation_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"train_dataloader.*train\.json"):
+        check_data(make_config(tmp_path, None))
+
+
+def test_an_evaluator_without_its_file_is_refused(tmp_path, content):
+    cfg = make_config(tmp_path, content)
+    cfg.val_evaluator.ann_file = str(tmp_path / "other.json")
+    with pytest.raises(ConfigError, match=r"val_evaluator.*other\.json"):
+        check_data(cfg)
+
+
+def test_num_classes_that_disagrees_is_refused(tmp_path, content):
+    with pytest.raises(
+        ConfigError, match=r"num_classes is 80.*2 classes: 'cat', 'dog'"
+    ):
+        check_data(make_config(tmp_path, content, num_classes=80))
+
+
+def test_a_head_with_slots_for_text_may_have_more_than_classes(tmp_path, content):
+    cfg = make_config(tmp_path, content, num_classes=256)
+    cfg.model.bbox_head.contrastive_cfg = {"max_text_len": 256}
+    check_data(cfg)
+
+
+def test_images_to_be_tested_elsewhere_need_no_annotations(tmp_path, content):
+    del content["annotations"]
+    cfg = make_config(tmp_path, content)
+    cfg.test_dataloader = cfg.val_dataloader
+    check_data(cfg, splits=("test",))
+    with pytest.raises(ConfigError, match="lacks annotations"):
+        check_data(cfg, splits=("val",))
+
+
+def test_classes_that_are_not_categories_are_refused(tmp_path, content):
+    """mmdet would train on images without boxes."""
+    with pytest.raises(
+        ConfigError, match=r"train\.json: 'Cat'; the file has 'cat', 'dog'"
+    ):
+        check_data(make_config(tmp_path, content, classes=("Cat", "dog")))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bbox": [1, 2, 3]}, "four finite numbers"),
+        ({"bbox": [1, 2, float("nan"), 3]}, "four finite numbers"),
+        ({"bbox": None}, "four finite numbers"),
+        ({"bbox": [1, 2, -3, 4]}, "negative size"),
+        ({"category_id": 9}, "category 9"),
+        ({"image_id": 8}, "image 8"),
+    ],
+)
+def test_a_broken_annotation_is_named(tmp_path, content, change, message):
+    content["annotations"][0].update(change)
+    with pytest.raises(ConfigError, match=rf"train\.json: annotation 3 .*{message}"):
+        check_data(make_config(tmp_path, content))
+
+
+def test_an_annotation_without_area_is_named(tmp_path, content):
+    del content["annotations"][0]["area"]
+    with pytest.raises(ConfigError, match="annotation 3 has no area"):
+        check_data(make_config(tmp_path, content))
+
+
+def test_files_of_another_format_are_named(tmp_path, content):
+    cfg = make_config(tmp_path, content)
+    (tmp_path / "train.json").write_text("<annotations/>")
+    with pytest.raises(ConfigError, match=r"train\.json is not readable as JSON"):
+        check_data(cfg)
+    (tmp_path / "train.json").write_text('{"images": []}')
+    with pytest.raises(ConfigError, match="lacks annotations, categories"):
+        check_data(cfg)
+
+
+def test_other_data_sets_are_left_to_mmdet(tmp_path, content):
+    cfg = make_config(tmp_path, content)
+    cfg.train_dataloader.dataset = {"type": "VOCDataset", "ann_file": "missing.txt"}
+    check_data(cfg)
