@@ -92,7 +92,7 @@ class HighLevelEncoderLayer(DetrTransformerEncoderLayer):
         return torch.cat([tokens[:, :num_low_tokens], high], dim=1)
 
 
-class UnfusedHighLevelEncoderLayer(HighLevelEncoderLayer):
+class NoFusionHighLevelEncoderLayer(HighLevelEncoderLayer):
     """H layer whose high-level tokens look at those of the high levels only.
 
     The paper's ablation: an H layer without iterative cross-scale fusion (section 4.2).
@@ -250,7 +250,7 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
                 "num_levels": self.num_high_levels,
             }
             high_layer = partial(
-                UnfusedHighLevelEncoderLayer,
+                NoFusionHighLevelEncoderLayer,
                 **{**self.layer_cfg, "self_attn_cfg": attn_cfg},
             )
         builders = {"H": high_layer, "F": full_layer}

@@ -30,10 +30,22 @@ def test_there_are_configs():
     assert CONFIGS
 
 
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS[0].parent.glob("_base_/*.py")), ids=lambda path: path.stem
+)
+def test_a_base_stands_under_the_models(path):
+    """A model's config may change without its bases, and those of others, changing."""
+    bases = re.findall(
+        r"""^_base_ = ["'](?!mmdet::)(.+)["']$""", path.read_text(), re.M
+    )
+    for base in bases:
+        assert (path.parent / base).resolve().parent == path.parent
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_builds_what_its_name_says(path):
     cfg, model = build(path)
-    variant = re.search(r"_h(\d)l(\d)-(\d)p1x(\d)(-plain)?(-unfused)?_", path.stem)
+    variant = re.search(r"_h(\d)l(\d)-(\d)p1x(\d)(-plain)?(-nofusion)?_", path.stem)
     assert path.stem.startswith("lite-") == (variant is not None)
     if variant:
         high, low, updates, blocks = map(int, variant.groups()[:4])

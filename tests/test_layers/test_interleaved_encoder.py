@@ -17,7 +17,7 @@ from mmdet_lite.layers import LiteDetrTransformerEncoder
 from mmdet_lite.layers.interleaved_encoder import (
     FullEncoderLayer,
     HighLevelEncoderLayer,
-    UnfusedHighLevelEncoderLayer,
+    NoFusionHighLevelEncoderLayer,
     layer_sequence,
 )
 from mmdet_lite.ops import available_backends
@@ -72,7 +72,7 @@ def test_each_layer_updates_the_tokens_of_its_kind(num_high_levels, updates, blo
 def test_without_fusion_an_h_layer_is_one_of_the_high_levels_alone(attention):
     encoder = make_encoder(attention, iterative_fusion=False)
     layer = encoder.layers[0]
-    assert isinstance(layer, UnfusedHighLevelEncoderLayer)
+    assert isinstance(layer, NoFusionHighLevelEncoderLayer)
     assert [layer.self_attn.num_levels for layer in encoder.layers] == [3, 4] * 3
     inputs = encoder_inputs()
     inputs["key_padding_mask"] = torch.rand(2, NUM_TOKENS) < 0.2

@@ -1,6 +1,6 @@
 # A Lite-DINO that a processor can train: narrow FFNs, three decoder layers and few
 # queries. For demonstrations and small data sets; a backbone stands on top of it.
-_base_ = "../lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"
+_base_ = "./lite-dino_h3l1-2p1x3_r50.py"
 
 ffn_cfg = dict(feedforward_channels=512)
 
