@@ -1,12 +1,11 @@
 """Time and memory of operators, encoders, models and training, side by side.
 
-    python tools/benchmark.py operator --json operator.json
+    python tools/benchmark.py operator --json
     python tools/benchmark.py encoder --json encoder.json
-    python tools/benchmark.py model --subjects dino-stock lite-dino_h3l1-2p1x3
+    python tools/benchmark.py model --subjects dino-stock CONFIG
     python tools/benchmark.py training --config CONFIG --shape 240 320 --batch 2
     python tools/benchmark.py accuracy --config CONFIG --checkpoint epoch_8.pth
     python tools/benchmark.py table operator.json
-    python tools/benchmark.py fill docs/performance.md
 
 Subjects take turns, so that a noisy machine is fair to all; figures are medians. On a
 GPU it measures the GPU's backends by itself.
@@ -15,17 +14,18 @@ GPU it measures the GPU's backends by itself.
 import argparse
 import shlex
 import sys
+from pathlib import Path
 
 import torch
 from mmdet.utils import register_all_modules
 from mmengine.logging import MMLogger
 
 from mmdet_lite.benchmark.accuracy import measure_accuracy
-from mmdet_lite.benchmark.environment import describe_environment
+from mmdet_lite.benchmark.environment import describe_environment, require_commit
 from mmdet_lite.benchmark.measurement import (
-    fill_tables,
     load_measurement,
     markdown_of,
+    measurement_path,
     save_measurement,
 )
 from mmdet_lite.benchmark.models import (
@@ -37,6 +37,8 @@ from mmdet_lite.benchmark.operators import measure_operators
 from mmdet_lite.cli import exit_on_config_error, read_config
 from mmdet_lite.runtime import keep_freed_memory, warn_of_slow_autocast
 
+REPOSITORY = Path(__file__).resolve().parents[1]
+SEED = 0
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -52,11 +54,16 @@ def parse_args() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     table = commands.add_parser("table", help="print a file's table in Markdown")
     table.add_argument("file", help="what --json wrote")
-    fill = commands.add_parser("fill", help="write the tables of a page anew")
-    fill.add_argument("page", help="Markdown page that names its files")
 
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--json", metavar="FILE", help="write the measurement there")
+    shared.add_argument(
+        "--json",
+        nargs="?",
+        const=".",
+        metavar="PATH",
+        help="write the measurement to this .json, or in this folder (by default the "
+        "current one) to a file named after the machine",
+    )
     shared.add_argument("--repeats", type=int, default=5, help="counted runs")
     shared.add_argument("--threads", type=int, help="processor threads of PyTorch")
     shared.add_argument(
@@ -87,12 +94,14 @@ def parse_args() -> argparse.Namespace:
     for part in ("encoder", "model"):
         model = commands.add_parser(part, parents=[shared], help=f"inference, {part}")
         model.add_argument(
-            "--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS)
+            "--subjects",
+            nargs="+",
+            default=list(SUBJECTS),
+            help=f"configs, or of {', '.join(SUBJECTS)}",
         )
         model.add_argument(
             "--bfloat16",
             nargs="+",
-            choices=SUBJECTS,
             default=[],
             help="subjects that also run under autocast to bfloat16",
         )
@@ -115,12 +124,9 @@ def main() -> None:
     if args.command == "table":
         print(markdown_of(load_measurement(args.file)))
         return
-    if args.command == "fill":
-        fill_tables(args.page)
-        return
     register_all_modules(init_default_scope=True)
     MMLogger.get_instance("mmengine").setLevel("ERROR")
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     if args.threads:
         torch.set_num_threads(args.threads)
     device = torch.device(args.device)
@@ -129,7 +135,11 @@ def main() -> None:
     shape = tuple(args.shape)
     if getattr(args, "bfloat16", None) or args.command == "accuracy":
         warn_of_slow_autocast(device.type)
+    environment = describe_environment(device)
     with exit_on_config_error():
+        if args.json:
+            path = measurement_path(args.json, args.command, environment)
+            require_commit(path, REPOSITORY)
         if args.command == "operator":
             rows = measure_operators(
                 shape,
@@ -166,11 +176,13 @@ def main() -> None:
         "image_shape": list(shape),
         "batch": args.batch,
         "repeats": args.repeats,
-        "environment": describe_environment(device),
+        "environment": environment,
         "rows": rows,
     }
+    if args.command != "accuracy":  # Nothing there is drawn at random.
+        measurement["seed"] = SEED
     if args.json:
-        save_measurement(args.json, measurement)
+        save_measurement(path, measurement)
     print(markdown_of(measurement))
 
 

@@ -1,17 +1,32 @@
-"""Turn benchmark files into the tables of the documentation."""
+"""Keep a measurement in a file, and lay it out as a table."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from ..markdown import markdown_table
+from .environment import machine_slug
 
-_BLOCK = re.compile(
-    r"(?P<start><!-- (?P<kind>measured|targets): (?P<file>\S+) -->)\n"
-    r".*?(?P<end><!-- end -->)",
-    re.DOTALL,
-)
+NOT_RECORDED = "not recorded"
+"""Said on a page of what a file lacks."""
+
+
+def measurement_path(given: str | Path, kind: str, environment: dict[str, Any]) -> Path:
+    """Where a measurement goes.
+
+    Args:
+        given: a file, ending in ``.json``, or a folder.
+        kind: of the measurement, such as ``'encoder'``.
+        environment: see
+            :func:`~mmdet_lite.benchmark.environment.describe_environment`.
+
+    Returns:
+        Path: the file, or one in the folder whose name tells kind and machine.
+    """
+    given = Path(given)
+    if given.suffix == ".json":
+        return given
+    return given / f"{kind}-{machine_slug(environment)}.json"
 
 
 def save_measurement(path: str | Path, measurement: dict[str, Any]) -> None:
@@ -34,93 +49,6 @@ def markdown_of(measurement: dict[str, Any]) -> str:
     else:
         header, lines = _model_table(measurement["rows"])
     return f"{markdown_table(header, lines)}\n\n{_conditions(measurement)}\n"
-
-
-def fill_tables(page: str | Path) -> None:
-    """Write the tables of a Markdown page anew from the files that it names.
-
-    A table stands between ``<!-- measured: FILE -->``, a path relative to the page, and
-    ``<!-- end -->``. After ``<!-- targets: FILE -->`` stands what :func:`targets_of`
-    makes of the file.
-
-    Raises:
-        FileNotFoundError: a file that the page names is missing.
-    """
-    page = Path(page)
-
-    def fill(block: re.Match) -> str:
-        file = page.parent / block["file"]
-        if block["kind"] == "targets":
-            table = targets_of(file)
-        else:
-            table = markdown_of(load_measurement(file))
-        return f"{block['start']}\n{table}{block['end']}"
-
-    page.write_text(_BLOCK.sub(fill, page.read_text()))
-
-
-def targets_of(file: str | Path) -> str:
-    """Make a Markdown table of ratios of measured times beside what they should be.
-
-    Args:
-        file: JSON with ``columns``, each a ``title`` and the ``suffix`` of the files
-            that it reads, and ``targets``. A target has ``what`` and ``goal``
-            in words, ``at_most`` or ``at_least``, the two sides ``of`` and ``to`` (the
-            ratio is of / to), and ``why`` it is missed. A side is the ``file`` of a
-            measurement, relative to this one and without ``.json``, what must be in the
-            ``row``, and which ``time`` of it, if not ``time``.
-
-    Raises:
-        ValueError: a file that is there has no such row, or several; or a missed
-            target has no ``why``, or a met one has.
-    """
-    file = Path(file)
-    plan = load_measurement(file)
-    titles = [column["title"] for column in plan["columns"]]
-    rows = []
-    for target in plan["targets"]:
-        cells = [target["what"], target["goal"]]
-        missed = False
-        for column in plan["columns"]:
-            times = [
-                _time_of(file.parent, target[side], column["suffix"])
-                for side in ("of", "to")
-            ]
-            if None in times:
-                cells.append("not measured")
-                continue
-            ratio = times[0] / times[1]
-            meets = (
-                ratio >= target["at_least"]
-                if "at_least" in target
-                else ratio <= target["at_most"]
-            )
-            missed |= not meets
-            number = f"{ratio:.1f}×" if "at_least" in target else f"{ratio:.3g}"
-            cells.append(number if meets else f"**{number}**")
-        if missed != bool(target.get("why")):
-            raise ValueError(
-                f"{file}: {target['what']!r} is {'missed' if missed else 'met'}, so it "
-                f"must {'' if missed else 'not '}say why"
-            )
-        rows.append([*cells, target.get("why", "")])
-    header = ["what", "target", *titles, "missed, because"]
-    return markdown_table(header, rows) + "\n"
-
-
-def _time_of(folder: Path, side: dict[str, Any], suffix: str) -> float | None:
-    """The median time of the side's row, or None where it was not measured."""
-    path = folder / f"{side['file']}{suffix}.json"
-    if not path.exists():
-        return None
-    rows = [
-        row
-        for row in load_measurement(path)["rows"]
-        if side["row"].items() <= row.items()
-    ]
-    if len(rows) != 1:
-        raise ValueError(f"{path} has {len(rows)} rows with {side['row']}")
-    return rows[0][side.get("time", "time")]["median"]
 
 
 def _operator_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -218,17 +146,44 @@ def _megabytes(count: int | None) -> str:
     return "not measured" if count is None else f"{count / 1e6:,.0f}"
 
 
-def _conditions(measurement: dict[str, Any]) -> str:
-    environment = measurement["environment"]
+def conditions_of(environment: dict[str, Any]) -> str:
+    """Say in a line where a measurement was made, and what its file lacks of that.
+
+    Args:
+        environment: see
+            :func:`~mmdet_lite.benchmark.environment.describe_environment`; files
+            written before it told instruction set and caches lack them.
+    """
     versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
+    return (
+        f"{environment['processor']} ({_processor_details(environment)}), "
+        f"{environment['threads']} threads, device {environment['device']}; "
+        f"{versions}; commit {environment.get('commit') or NOT_RECORDED}"
+    )
+
+
+def _conditions(measurement: dict[str, Any]) -> str:
     timed = ""
     if measurement["kind"] != "accuracy":
         shape = "×".join(map(str, measurement["image_shape"]))
         timed = (
             f"image {shape}, batch {measurement['batch']}; medians of "
             f"{measurement['repeats']} interleaved runs; "
+            f"seed {measurement.get('seed', NOT_RECORDED)}; "
         )
-    return (
-        f"*{environment['processor']}, {environment['threads']} threads, device "
-        f"{environment['device']}; {timed}{versions}; `{measurement['command']}`.*"
+    where = conditions_of(measurement["environment"])
+    return f"*{where}; {timed}`{measurement['command']}`.*"
+
+
+def _processor_details(environment: dict[str, Any]) -> str:
+    """What tells processors of one name apart, as far as the file has it."""
+    if "instruction_set" in environment:
+        without = "" if environment["bfloat16_instructions"] else "no "
+        instructions = f"{environment['instruction_set']}, {without}bfloat16"
+    else:
+        instructions = f"instruction set {NOT_RECORDED}"
+    caches = ", ".join(
+        f"{name} {size / 2**20:.3g} MiB"
+        for name, size in environment.get("caches", {}).items()
     )
+    return f"{instructions}, {caches or f'caches {NOT_RECORDED}'}"

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from copy import deepcopy
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,10 @@ from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmdet.utils import ConfigType
 from mmengine.config import Config
-from mmengine.hub import get_config
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
+from ..cli import read_config
 from ..flops.counter import without_pretrained_weights
 from ..ops.accelerate import mmcv_operator
 from .matmul import matmuls_of
@@ -23,22 +25,34 @@ from .timing import Run, peak_memory, time_interleaved
 
 DINO = "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py"
 
-SUBJECTS: dict[str, dict[str, Any]] = {
-    "dino-stock": {"fast": False, "options": {}},
-    "dino": {"fast": True, "options": {}},
-    "lite-dino_h3l1-2p1x3": {"fast": True, "options": {"model.type": "LiteDINO"}},
-    "lite-dino_h3l1-6p1x1": {
-        "fast": True,
-        "options": {
-            "model.type": "LiteDINO",
-            "model.encoder.num_high_updates": 6,
-            "model.encoder.num_blocks": 1,
-        },
-    },
-    "lite-dino_h2l2-2p1x3": {
-        "fast": True,
-        "options": {"model.type": "LiteDINO", "model.encoder.num_high_levels": 2},
-    },
+
+@dataclass(frozen=True)
+class Subject:
+    """What is timed.
+
+    Attributes:
+        config: path, or ``mmdet::PATH``.
+        options: what changes the config.
+        fast: whether mmcv's own attention runs on this package's plain operator; None
+            for what the config says.
+    """
+
+    config: str
+    options: dict[str, Any] = field(default_factory=dict)
+    fast: bool | None = None
+
+
+def _lite_dino(**encoder: int) -> Subject:
+    options = {f"model.encoder.{name}": value for name, value in encoder.items()}
+    return Subject(DINO, {"model.type": "LiteDINO", **options}, fast=True)
+
+
+SUBJECTS = {
+    "dino-stock": Subject(DINO, fast=False),
+    "dino": Subject(DINO, fast=True),
+    "lite-dino_h3l1-2p1x3": _lite_dino(),
+    "lite-dino_h3l1-6p1x1": _lite_dino(num_high_updates=6, num_blocks=1),
+    "lite-dino_h2l2-2p1x3": _lite_dino(num_high_levels=2),
 }
 """DINO as mmdet runs it, DINO on the fast plain operator, and the Lite variants."""
 
@@ -55,7 +69,7 @@ def measure_models(
     """Time inference of whole models or of their encoders.
 
     Args:
-        names: of :data:`SUBJECTS`.
+        names: of :data:`SUBJECTS`, or configs: paths, or ``mmdet::PATH``.
         part: ``'model'``, from image to detections, or ``'encoder'``.
         image_shape: (height, width).
         device: where to run.
@@ -64,40 +78,50 @@ def measure_models(
         batch: images.
 
     Returns:
-        list: a row for each name, and for each of ``bfloat16`` another: time, the time
-        of its matrix multiplications alone (convolutions are not counted among them),
-        their multiply-accumulates, and ``peak_memory`` in bytes. Encoders have
-        ``difference`` too: root mean square of how far their tokens are from those of
-        float32, as a part of these.
+        list: a row for each name, and for each of ``bfloat16`` another: ``config`` and
+        the ``options`` that change it, time, the time of its matrix multiplications
+        alone (convolutions are not counted among them), their multiply-accumulates,
+        and ``peak_memory`` in bytes. Encoders have ``difference`` too: root mean square
+        of how far their tokens are from those of float32, as a part of these.
+
+    Raises:
+        ConfigError: there is no such subject.
     """
     cases = [(name, False) for name in names] + [(name, True) for name in bfloat16]
     models: dict[str, Run] = {}
     subjects: dict[str, Run] = {}
     matmuls: dict[str, Run] = {}
     multiplies = {}
+    chosen: dict[str, Subject] = {}
+    fast: dict[str, bool] = {}
     for name in dict.fromkeys([*names, *bfloat16]):
-        cfg = get_config(DINO)
-        cfg.merge_from_dict(SUBJECTS[name]["options"])
+        chosen[name] = SUBJECTS.get(name, Subject(config=name))
+        cfg = read_config(chosen[name].config, chosen[name].options)
+        fast[name] = chosen[name].fast
+        if fast[name] is None:
+            fast[name] = _is_accelerated(cfg)
         model = _build(cfg, device).eval()
         models[name] = _inference(model, part, image_shape, batch)
     for name, half in cases:
         subject = f"{name}, {_dtype_name(half)}"
         subjects[subject] = partial(
-            _run_as, models[name], SUBJECTS[name]["fast"], half, device.type
+            _run_as, models[name], fast[name], half, device.type
         )
         if part == "encoder":
             run, multiplies[subject] = matmuls_of(subjects[subject])
             matmuls[f"{subject}, matmul"] = run
     times = time_interleaved({**subjects, **matmuls}, repeats, device)
     exact = {
-        name: _run_as(models[name], SUBJECTS[name]["fast"], False, device.type)
+        name: _run_as(models[name], fast[name], False, device.type)
         for name in (models if part == "encoder" else ())
     }
     rows = []
     for (name, half), subject in zip(cases, subjects, strict=True):
         rows.append(
             {
-                "subject": name,
+                "subject": name if name in SUBJECTS else Path(name).stem,
+                "config": chosen[name].config,
+                "options": chosen[name].options,
                 "part": part,
                 "image_shape": list(image_shape),
                 "batch": batch,
@@ -112,6 +136,11 @@ def measure_models(
             }
         )
     return rows
+
+
+def _is_accelerated(cfg: Config) -> bool:
+    imports = cfg.get("custom_imports", {}).get("imports", [])
+    return "mmdet_lite.accelerate" in imports
 
 
 def _difference(output: dict[str, Tensor], exact: dict[str, Tensor]) -> float:

@@ -1,5 +1,6 @@
 """The benchmark command measures what it says, and its files become tables."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,26 +9,35 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
+from mmdet_lite.benchmark.environment import machine_slug
 from mmdet_lite.benchmark.measurement import load_measurement, markdown_of
 
 
-def run_benchmark(repository, *arguments):
-    result = subprocess.run(
+def start_benchmark(repository, *arguments):
+    return subprocess.run(
         [sys.executable, "-W", "ignore", "tools/benchmark.py", *map(str, arguments)],
         cwd=repository,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def run_benchmark(repository, *arguments):
+    result = start_benchmark(repository, *arguments)
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
 
 
 def test_operator_rows_cover_every_backend(repository, tmp_path):
-    file = tmp_path / "operator.json"
     arguments = ("--shape", 64, 64, "--queries", 5, "all", "--repeats", 1)
-    printed = run_benchmark(repository, "operator", *arguments, "--json", file)
-    rows = load_measurement(file)["rows"]
+    printed = run_benchmark(repository, "operator", *arguments, "--json", tmp_path)
+    # In a folder the file is named after the machine.
+    (file,) = tmp_path.glob("operator-*.json")
+    measurement = load_measurement(file)
+    assert file.name == f"operator-{machine_slug(measurement['environment'])}.json"
+    assert measurement["seed"] == 0
+    rows = measurement["rows"]
     backends = {row["backend"] for row in rows}
     assert "reference" in backends
     assert len(rows) == 3 * 2 * 2 * len(backends)
@@ -38,9 +48,26 @@ def test_operator_rows_cover_every_backend(repository, tmp_path):
     assert run_benchmark(repository, "table", file) == printed
 
 
+def test_a_dirty_tree_writes_nothing_under_its_docs(repository, tmp_path):
+    (tmp_path / "tools").mkdir()
+    shutil.copy(repository / "tools" / "benchmark.py", tmp_path / "tools")
+    for command in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    arguments = ("--shape", 64, 64, "--queries", 5, "--repeats", 1)
+    result = start_benchmark(
+        tmp_path, "operator", *arguments, "--json", "docs/measurements"
+    )
+    assert result.returncode == 2
+    last_line = result.stderr.strip().splitlines()[-1]
+    assert last_line.startswith("error: docs/measurements/operator-")
+    assert "not committed: tools/benchmark.py" in last_line
+    assert not (tmp_path / "docs").exists()
+
+
 def test_encoder_rows_compare_with_their_matrix_multiplications(repository, tmp_path):
     file = tmp_path / "encoder.json"
-    subjects = ("dino-stock", "lite-dino_h3l1-2p1x3")
+    config = "configs/lite_detr/lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"
+    subjects = ("dino-stock", config)
     run_benchmark(
         repository,
         *("encoder", "--shape", 64, 64, "--repeats", 1, "--json", file),
@@ -48,8 +75,9 @@ def test_encoder_rows_compare_with_their_matrix_multiplications(repository, tmp_
     )
     measurement = load_measurement(file)
     stock, lite, half = measurement["rows"]
-    assert (stock["subject"], lite["subject"]) == subjects
-    assert (half["subject"], half["dtype"]) == (subjects[1], "bfloat16 autocast")
+    assert (stock["subject"], lite["subject"]) == ("dino-stock", Path(config).stem)
+    assert (lite["config"], lite["options"]) == (config, {})
+    assert (half["subject"], half["dtype"]) == (lite["subject"], "bfloat16 autocast")
     assert half["matmul_macs"] == lite["matmul_macs"]
     assert stock["difference"] == lite["difference"] == 0
     assert 0 < half["difference"] < 0.05
@@ -58,6 +86,12 @@ def test_encoder_rows_compare_with_their_matrix_multiplications(repository, tmp_
     table = markdown_of(measurement)
     assert "tools/benchmark.py encoder" in table
     assert table.count("\n|") == 1 + 3  # below the header: a rule and three rows
+
+
+def test_a_subject_that_is_neither_known_nor_a_config_is_refused(repository):
+    result = start_benchmark(repository, "encoder", "--subjects", "dino-stuck")
+    assert result.returncode == 2
+    assert "error: there is no config dino-stuck" in result.stderr
 
 
 def test_training_rows_compare_operators(repository, tmp_path):
