@@ -1,0 +1,202 @@
+"""Write docs/performance.md from the measurements that it names, and draw its bars.
+
+    python .dev_scripts/performance_page.py
+
+The page's first table stands between <!-- headline --> and <!-- end -->, those of its
+appendix between <!-- measured: FILE --> and <!-- end -->, FILE relative to the page.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmdet_lite.benchmark.measurement import (
+    conditions_of,
+    load_measurement,
+    markdown_of,
+)
+from mmdet_lite.cli import exit_on_config_error
+from mmdet_lite.errors import ConfigError
+from mmdet_lite.markdown import markdown_table
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+BARS = "images/performance.png"
+
+_BLOCK = re.compile(
+    r"(?P<start><!-- (?:headline|measured: (?P<file>\S+)) -->)\n"
+    r".*?(?P<end><!-- end -->)",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A pair of rows that matters to who wants to use the package.
+
+    Attributes:
+        what: is timed.
+        file: of the measurement, relative to the page.
+        stock: subject of mmdet's model.
+        lite: subject of the Lite model.
+    """
+
+    what: str
+    file: str
+    stock: str
+    lite: str
+
+
+HEADLINES = (
+    Headline(
+        "encoder, ResNet-50's features",
+        "measurements/encoder.json",
+        "dino-stock",
+        "lite-dino_h3l1-2p1x3",
+    ),
+    Headline(
+        "whole model, ResNet-50",
+        "measurements/model.json",
+        "dino-stock",
+        "lite-dino_h3l1-2p1x3",
+    ),
+    Headline(
+        "training iteration, small ResNet-18 model",
+        "measurements/training.json",
+        "training iteration, DINO of mmdet",
+        "training iteration, LiteDINO, auto operator",
+    ),
+)
+
+
+def times_of(headline: Headline, folder: Path) -> tuple[dict, dict]:
+    """The times of the stock and of the Lite model, in float32.
+
+    Args:
+        headline: which.
+        folder: of the page.
+
+    Returns:
+        tuple: two summaries of :func:`~mmdet_lite.benchmark.timing.time_interleaved`.
+
+    Raises:
+        ConfigError: the file has no such row, or several.
+    """
+    rows = load_measurement(folder / headline.file)["rows"]
+    times = []
+    for subject in (headline.stock, headline.lite):
+        found = [
+            row["time"]
+            for row in rows
+            if row["subject"] == subject and row["dtype"] == "float32"
+        ]
+        if len(found) != 1:
+            raise ConfigError(
+                f"{folder / headline.file} has {len(found)} rows of {subject!r} in "
+                "float32, but the page shows one"
+            )
+        times += found
+    return times[0], times[1]
+
+
+def headline_table(folder: Path) -> str:
+    """The first table of the page, with the conditions of each row under it."""
+    rows, conditions = [], {}
+    for headline in HEADLINES:
+        measurement = load_measurement(folder / headline.file)
+        stock, lite = times_of(headline, folder)
+        rows.append(
+            [
+                headline.what,
+                _images(measurement),
+                f"{stock['median']:.2f} s",
+                f"{lite['median']:.2f} s",
+                f"{stock['median'] / lite['median']:.1f}×",
+            ]
+        )
+        conditions[conditions_of(measurement["environment"])] = None
+    header = ["float32", "images", "DINO of mmdet", "Lite-DINO H3L1-(2+1)x3", "ratio"]
+    return f"{markdown_table(header, rows)}\n\n*{'; '.join(conditions)}.*\n"
+
+
+def _images(measurement: dict[str, Any]) -> str:
+    return f"{measurement['batch']} of {'×'.join(map(str, measurement['image_shape']))}"
+
+
+def fill_page(page: Path) -> None:
+    """Write the tables of the page anew.
+
+    Raises:
+        ConfigError: a measurement lacks what the page shows of it.
+        FileNotFoundError: a file that the page names is missing.
+    """
+
+    def fill(block: re.Match) -> str:
+        if block["file"]:
+            table = markdown_of(load_measurement(page.parent / block["file"]))
+        else:
+            table = headline_table(page.parent)
+        return f"{block['start']}\n{table}{block['end']}"
+
+    page.write_text(_BLOCK.sub(fill, page.read_text()))
+
+
+def plot_headlines(folder: Path, image: Path) -> None:
+    """Draw the first table as horizontal bars, with whiskers from min to max.
+
+    Args:
+        folder: of the page.
+        image: file to write.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    height = 0.38
+    for index, headline in enumerate(HEADLINES):
+        times = times_of(headline, folder)
+        ratio = times[0]["median"] / times[1]["median"]
+        labels = ("{:.2f} s", f"{{:.2f}} s, {ratio:.1f}× as fast")
+        for side, (time, label, color) in enumerate(
+            zip(times, labels, ("0.7", "C0"), strict=True)
+        ):
+            median = time["median"]
+            position = index + (side - 0.5) * height
+            axes.barh(
+                position,
+                median,
+                height,
+                color=color,
+                xerr=[[median - time["min"]], [time["max"] - median]],
+                error_kw={"elinewidth": 1, "capsize": 2},
+                label=("DINO of mmdet", "Lite-DINO H3L1-(2+1)x3")[side]
+                if index == 0
+                else None,
+            )
+            axes.annotate(
+                label.format(median),
+                (time["max"], position),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+    names = [headline.what.replace(", ", "\n") for headline in HEADLINES]
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(right=1.2 * axes.get_xlim()[1])
+    axes.set_xlabel("seconds: median, from the fastest to the slowest run")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", fontsize=8)
+    figure.savefig(image, dpi=150)
+
+
+def main() -> None:
+    """Write the page and its picture."""
+    with exit_on_config_error():
+        fill_page(PAGE)
+        plot_headlines(PAGE.parent, PAGE.parent / BARS)
+
+
+if __name__ == "__main__":
+    main()
