@@ -7,47 +7,24 @@ from typing import Any
 from mmengine.fileio import dump
 from zoo import CONFIG_FOLDER, read_zoo, rows_of
 
-from mmdet_lite.benchmark.measurement import load_measurement
+from mmdet_lite.benchmark.measurement import conditions_of, load_measurement
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.markdown import markdown_table
 
 PAPER = "https://arxiv.org/abs/2303.07335"
 PAPER_TITLE = "Lite DETR: An Interleaved Multi-Scale Encoder for Efficient DETR"
 
-_INTRODUCTION = """\
-# Model zoo
-
-<!-- Written by .dev_scripts/model_zoo.py; edit model_zoo.yml. -->
-
-> [{title}]({url})
-
-AP is the paper's, on COCO val2017: **nothing was trained on COCO here yet**, so there
-are no checkpoints and no logs of it. GFLOPs (multiply-accumulates) and parameters are
-counted here by `tools/analysis_tools/get_flops.py` on an image of {counted_shape}, and
-stand beside the paper's. The paper's rule for the encoder leaves sampling and the query
-projection of key-aware attention out.
-
-Latency: one image of {timed_shape} in float32 on {threads} threads of {processor}; DINO
-as mmdet runs it. More in [docs/performance.md](../../docs/performance.md).
-
-Status: *counted*: the config builds, and a test trains a step and predicts with it,
-reduced in size; *converts*: besides, weights go to the official code's layout and come
-back bit-identical; *trained here*: with these metrics on the data set of its name.
-"""
+_INTRODUCTION = Path(__file__).with_name("zoo_introduction.md")
 
 _HEADER = (
     "model",
     "AP",
     "APs",
-    "APm",
-    "APl",
-    "GFLOPs: here / paper",
-    "encoder: here / by the paper's rule / paper",
-    "params, M: here / paper",
+    "GFLOPs",
+    "params, M",
     "latency, s",
-    "status",
     "config",
-    "checkpoint, log",
+    "checkpoint",
 )
 
 
@@ -55,21 +32,31 @@ def readme_of(zoo: dict[str, Any], measured: dict[str, Any]) -> str:
     """Write the zoo's page.
 
     Args:
-        zoo: see :func:`read_zoo`.
-        measured: ``complexity``, by config what :func:`measure_complexity` gives, and
-            its ``image_shape``; ``latency``, what ``tools/benchmark.py model`` wrote;
-            ``trained``, by config what :func:`read_training` gives.
+        zoo: see :func:`zoo.read_zoo`.
+        measured: ``complexity``, by config what
+            :func:`zoo_measurements.measure_complexity` gives, and its ``image_shape``;
+            ``latency``, what ``tools/benchmark.py model`` wrote; ``trained``, by config
+            what :func:`zoo_measurements.read_training` gives.
+
+    Raises:
+        ConfigError: a config was not counted whole.
     """
     latency = measured["latency"]
-    introduction = _INTRODUCTION.format(
-        title=PAPER_TITLE,
-        url=PAPER,
-        counted_shape=_size(measured["image_shape"]),
-        timed_shape=_size(latency["image_shape"]),
-        threads=latency["environment"]["threads"],
-        processor=latency["environment"]["processor"],
-    )
-    lines = [introduction]
+    if any(_latency(row["config"], latency) is not None for row in rows_of(zoo)):
+        shape = _size(latency["image_shape"])
+        timed = (
+            f"an image of {shape} in float32, {conditions_of(latency['environment'])}"
+        )
+    else:
+        timed = "none was yet"
+    lines = [
+        _INTRODUCTION.read_text().format(
+            title=PAPER_TITLE,
+            url=PAPER,
+            counted_shape=_size(measured["image_shape"]),
+            latency=timed,
+        )
+    ]
     for table in zoo["tables"]:
         lines += [f"## {table['title']}", ""]
         if "note" in table:
@@ -86,47 +73,40 @@ def _size(shape: Iterable[int]) -> str:
 def _cells(row: dict[str, Any], measured: dict[str, Any]) -> list[str]:
     name = row["config"]
     counts = measured["complexity"][name]
-    paper = row.get("paper", {})
-    ap = paper.get("AP", ["–"] * 6)
-    times = {
-        subject["subject"]: subject["time"]["median"]
-        for subject in measured["latency"]["rows"]
-    }
-    encoder = [counts["encoder"] / 1e9, counts["encoder_paper"] / 1e9]
-    config = name if "::" in name else f"[config](./{name})"
+    if counts["uncounted"]:
+        raise ConfigError(f"{name} was not counted whole: {counts['uncounted']}")
+    seconds = _latency(name, measured["latency"])
     return [
         row["model"],
-        *(str(ap[index]) for index in (0, 3, 4, 5)),
-        _beside(counts["total"] / 1e9, paper.get("GFLOPs")),
-        " / ".join([*(f"{g:.1f}" for g in encoder), str(paper.get("encoder", "–"))]),
-        f"{counts['params'] / 1e6:.1f} / {paper.get('params', '–')}",
-        f"{times[row['latency']]:.2f}" if row.get("latency") in times else "not run",
-        _status(name, counts, measured["trained"].get(name)),
-        config,
+        *_accuracy(row, measured["trained"].get(name)),
+        f"{counts['total'] / 1e9:.1f}",
+        f"{counts['params'] / 1e6:.1f}",
+        "–" if seconds is None else f"{seconds:.2f}",
+        name if "::" in name else f"[config](./{name})",
         "–",
     ]
 
 
-def _beside(here: float, paper: float | None) -> str:
-    if paper is None:
-        return f"{here:.1f} / –"
-    percent = round(100 * (here / paper - 1), 1)
-    return f"{here:.1f} / {paper} ({percent or 0:+.1f} %)"
-
-
-def _status(name: str, counts: dict[str, Any], training: dict[str, Any] | None) -> str:
-    if counts["uncounted"]:
-        raise ConfigError(f"{name} was not counted whole: {counts['uncounted']}")
-    status = ["counted"]
-    if counts["converts"]:
-        status.append("converts")
+def _accuracy(row: dict[str, Any], training: dict[str, Any] | None) -> list[str]:
+    """AP and APs: those reached here, or else the paper's in italics."""
     if training is not None:
-        metrics = training["metrics"]
-        status.append(
-            f"trained here: AP {100 * metrics['coco/bbox_mAP']:.1f}, "
-            f"AP50 {100 * metrics['coco/bbox_mAP_50']:.1f}"
-        )
-    return ", ".join(status)
+        metrics = (training["metrics"][f"coco/bbox_mAP{end}"] for end in ("", "_s"))
+        # COCO's -1: there is no object of that size.
+        return [f"{100 * value:.1f}" if value >= 0 else "–" for value in metrics]
+    if "paper" in row:
+        return [f"*{row['paper']['AP'][index]}*" for index in (0, 3)]
+    return ["–", "–"]
+
+
+def _latency(name: str, measurement: dict[str, Any]) -> float | None:
+    """Seconds of a whole model in float32, if exactly this config was timed."""
+    for row in measurement["rows"]:
+        # Older files do not tell the config of a row.
+        config = row.get("config", "")
+        is_it = config == name if "::" in name else Path(config).name == name
+        if is_it and not row["options"] and row["dtype"] == "float32":
+            return row["time"]["median"]
+    return None
 
 
 def metafile_of(zoo: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
@@ -149,6 +129,7 @@ def metafile_of(zoo: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]
         }
         if "paper" in row:
             metadata["box AP in the paper"] = row["paper"]["AP"][0]
+            metadata["GFLOPs in the paper"] = row["paper"]["GFLOPs"]
         models[name] = {
             "Name": Path(name).stem,
             "In Collection": collection,

@@ -1,7 +1,8 @@
 """Draw the published figures of the model zoo."""
 
-from pathlib import Path
 from typing import Any
+
+from matplotlib.figure import Figure
 
 # How the plot tells the variants apart.
 _MARKERS = {
@@ -13,17 +14,23 @@ _MARKERS = {
 }
 
 
-def plot_published(zoo: dict[str, Any], path: str | Path) -> None:
+# Where the name of another detector stands: offset in points, and what of it is there.
+_LABELS = {
+    "right": {"xytext": (6, 0), "ha": "left", "va": "center"},
+    "left": {"xytext": (-6, 0), "ha": "right", "va": "center"},
+    "above": {"xytext": (0, 6), "ha": "center", "va": "bottom"},
+    "below": {"xytext": (0, -6), "ha": "center", "va": "top"},
+}
+
+
+def draw_published(zoo: dict[str, Any]) -> Figure:
     """Draw the published AP of ResNet-50 models against their GFLOPs.
 
     Args:
-        zoo: see :func:`read_zoo`.
-        path: image to write; the ending says which kind.
+        zoo: see :func:`zoo.read_zoo`.
     """
-    # Only this function draws, and the import takes a second.
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
     others = zoo["others"]
     axes.scatter(
         [other["GFLOPs"] for other in others],
@@ -35,10 +42,10 @@ def plot_published(zoo: dict[str, Any], path: str | Path) -> None:
         axes.annotate(
             other["model"],
             (other["GFLOPs"], other["AP"]),
-            xytext=(4, 4 if other.get("label") == "above" else -8),
             textcoords="offset points",
-            color="0.5",
-            fontsize=6,
+            color="0.4",
+            fontsize=7,
+            **_LABELS[other.get("label", "right")],
         )
     families: dict[str, dict[str, tuple[float, float]]] = {}
     for table in zoo["tables"]:
@@ -59,7 +66,7 @@ def plot_published(zoo: dict[str, Any], path: str | Path) -> None:
         axes.plot([], [], color="0.3", marker=marker, linestyle="", label=variant)
     axes.set_xlabel("GFLOPs as published")
     axes.set_ylabel("AP on COCO val2017 as published")
+    axes.set_xlim(left=92)
     axes.grid(alpha=0.3)
     axes.legend(loc="center right", bbox_to_anchor=(1, 0.66), fontsize=7, ncols=2)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    return figure

@@ -83,7 +83,7 @@ _FREE_NAMES = """
     __or__ __xor__ _shape_as_tensor abs adaptive_avg_pool2d adaptive_max_pool2d add
     addcmul all any argmax argmin argsort avg_pool2d batch_norm bitwise_or ceil
     clone cos cumsum div elu erf exp expand_as fill flip gelu group_norm hardsigmoid
-    hardswish im2col instance_norm isfinite le leaky_relu linspace log log2
+    hardswish hardtanh im2col instance_norm isfinite le leaky_relu linspace log log2
     log_softmax logical_and logical_not logical_or lt mT masked_fill max_pool2d
     maximum mean meshgrid min minimum mul nan_to_num ne neg new_ones norm ones_like
     pad pow prelu prod reciprocal repeat repeat_interleave round rsqrt rsub scatter

@@ -70,6 +70,7 @@ def tokens_of(image, number, channels):
         (nn.BatchNorm2d(3), None, 0),
         (nn.GroupNorm(3, 3), None, 0),
         (nn.Sequential(nn.ReLU(), nn.Softmax(-1), nn.MaxPool2d(2)), None, 0),
+        (nn.ReLU6(inplace=True), None, 0),
         (nn.Upsample(scale_factor=2), None, 0),
         (nn.Upsample(scale_factor=2, mode="bilinear"), None, 4 * 3 * 16 * 20),
         (
