@@ -3,20 +3,29 @@
     python tools/train.py configs/lite_detr/lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py
     python tools/train.py mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py \
         --cfg-options model.type=LiteDINO
+
+On data of one's own in COCO's format, with any config:
+
+    python tools/train.py CONFIG --data-root DIR --epochs 8 --image-size 320
 """
 
 import argparse
 
 from mmdet.utils import register_all_modules, setup_cache_size_limit_of_dynamo
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
 import mmdet_lite  # noqa: F401  (registers its modules)
+from mmdet_lite.checkpoint.files import require_checkpoint
 from mmdet_lite.cli import (
     add_config_arguments,
     check_data,
     exit_on_config_error,
     load_config,
+    set_epochs,
+    set_image_size,
+    use_own_data,
 )
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.runtime import keep_freed_memory
@@ -43,7 +52,50 @@ def parse_args() -> argparse.Namespace:
         metavar="CHECKPOINT",
         help="go on from a checkpoint; without a path, from the latest of the work dir",
     )
+    own = parser.add_argument_group("data of one's own")
+    own.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help="train on this COCO-format data set; its files and classes are found",
+    )
+    own.add_argument(
+        "--train-file", metavar="FILE", help="its training annotations, inside of DIR"
+    )
+    own.add_argument(
+        "--val-file", metavar="FILE", help="its validation annotations, inside of DIR"
+    )
+    own.add_argument(
+        "--epochs", type=int, help="how long; the learning rate's curve goes along"
+    )
+    own.add_argument(
+        "--image-size", type=int, metavar="PIXELS", help="longer side of the images"
+    )
+    own.add_argument("--batch-size", type=int, help="images of a step on each device")
+    own.add_argument(
+        "--weights",
+        metavar="CHECKPOINT",
+        help="start from it; branches of other classes are initialised anew",
+    )
     return parser.parse_args()
+
+
+def apply_own_data(cfg: Config, args: argparse.Namespace) -> None:
+    """Change the config as the arguments of "data of one's own" say."""
+    if args.data_root is not None:
+        use_own_data(cfg, args.data_root, args.train_file, args.val_file)
+    elif args.train_file is not None or args.val_file is not None:
+        raise ConfigError("--train-file and --val-file need --data-root")
+    if args.image_size is not None:
+        set_image_size(cfg, args.image_size)
+    if args.epochs is not None:
+        set_epochs(cfg, args.epochs)
+    if args.batch_size is not None:
+        if args.batch_size < 1:
+            raise ConfigError(f"--batch-size must be at least 1: {args.batch_size}")
+        cfg.train_dataloader.batch_size = args.batch_size
+    if args.weights is not None:
+        require_checkpoint(args.weights)
+        cfg.load_from = args.weights
 
 
 def main() -> None:
@@ -56,6 +108,7 @@ def main() -> None:
         keep_freed_memory()
     with exit_on_config_error():
         cfg = load_config(args)
+        apply_own_data(cfg, args)
         if args.amp:
             if device_type == "cpu":
                 raise ConfigError(

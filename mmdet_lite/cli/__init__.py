@@ -7,6 +7,7 @@ from .config import (
     read_config,
 )
 from .exit import exit_on_config_error
+from .own_data import set_epochs, set_image_size, use_own_data
 from .preflight import check_data
 
 __all__ = [
@@ -16,4 +17,7 @@ __all__ = [
     "exit_on_config_error",
     "load_config",
     "read_config",
+    "set_epochs",
+    "set_image_size",
+    "use_own_data",
 ]

@@ -166,3 +166,21 @@ def test_weights_of_plain_attention_are_refused_in_one_line(
     assert result.returncode == 2
     assert "encoder.layers.0.self_attn.query_proj.weight" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_small_config_trains_on_a_folder_of_ones_own(
+    run_tool, repository, digits_root, trained, tmp_path
+):
+    weights = trained / "epoch_2.pth"  # of ten classes, as the digits have
+    result = run_tool(
+        "train",
+        *("--data-root", digits_root, "--epochs", 1, "--image-size", 96),
+        *("--batch-size", 8, "--weights", weights, "--work-dir", tmp_path),
+        config="configs/lite_detr/lite-dino_h3l1-2p1x3_r18_1xb2-8e_bccd.py",
+        options={**SMALL, "train_cfg.max_epochs": 8},
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    scalars = logged_scalars(tmp_path)
+    assert sum("loss" in row for row in scalars) == 1  # eight images, one batch
+    assert "coco/7_precision" in scalars[-1]
+    assert f"Load checkpoint from {weights}" in result.stdout

@@ -1,0 +1,166 @@
+"""A config is pointed at data of one's own by the folder's name."""
+
+import json
+import shutil
+
+import pytest
+
+from mmdet_lite.cli import (
+    check_data,
+    read_config,
+    set_epochs,
+    set_image_size,
+    use_own_data,
+)
+from mmdet_lite.errors import ConfigError
+
+SMALL = "lite-dino_h3l1-2p1x3_effnet-lite0_1xb2-8e_bccd.py"
+COCO = "lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"
+
+
+@pytest.fixture
+def read(repository):
+    def read_by_name(name=SMALL):
+        return read_config(str(repository / "configs" / "lite_detr" / name))
+
+    return read_by_name
+
+
+@pytest.fixture
+def layout(digits_root, tmp_path):
+    """Function that lays the digits out as other tools do."""
+
+    def lay_out(train, val, images):
+        for source, target in (("train.json", train), ("val.json", val)):
+            (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(digits_root / source, tmp_path / target)
+            (tmp_path / images[target]).mkdir(parents=True, exist_ok=True)
+            for image in json.loads((digits_root / source).read_text())["images"]:
+                shutil.copy(
+                    digits_root / "images" / image["file_name"],
+                    tmp_path / images[target] / image["file_name"],
+                )
+        return tmp_path
+
+    return lay_out
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "train_images", "val_images"),
+    [
+        ("train.json", "val.json", "images", "images"),
+        ("train.json", "test.json", "", ""),
+        (
+            "annotations/instances_train2017.json",
+            "annotations/instances_val2017.json",
+            "train2017",
+            "val2017",
+        ),
+        (
+            "train/_annotations.coco.json",
+            "valid/_annotations.coco.json",
+            "train",
+            "valid",
+        ),
+        (
+            "annotations/train.json",
+            "annotations/val.json",
+            "images/train",
+            "images/val",
+        ),
+    ],
+)
+def test_files_images_and_classes_are_found(
+    read, layout, train, val, train_images, val_images
+):
+    root = layout(train, val, {train: train_images, val: val_images})
+    cfg = read()
+    use_own_data(cfg, root)
+    for loader, file, folder in (
+        (cfg.train_dataloader, train, train_images),
+        (cfg.val_dataloader, val, val_images),
+        (cfg.test_dataloader, val, val_images),
+    ):
+        assert loader.dataset.ann_file == file
+        assert loader.dataset.data_prefix.img == (f"{folder}/" if folder else "")
+        assert loader.dataset.metainfo.classes == tuple("0123456789")
+    assert cfg.model.bbox_head.num_classes == 10
+    assert cfg.val_evaluator.classwise
+    assert cfg.test_evaluator.ann_file == str(root / val)
+    check_data(cfg)
+
+
+def test_files_may_be_named(read, layout):
+    root = layout("a.json", "b.json", {"a.json": "images", "b.json": "images"})
+    with pytest.raises(ConfigError, match="name it by --train-file"):
+        use_own_data(read(), root)
+    cfg = read()
+    use_own_data(cfg, root, "a.json", "b.json")
+    assert cfg.val_dataloader.dataset.ann_file == "b.json"
+    with pytest.raises(ConfigError, match=r"no annotation file .*c\.json"):
+        use_own_data(read(), root, "c.json")
+
+
+def test_what_does_not_fit_is_named(read, layout):
+    root = layout(
+        "train.json", "val.json", {"train.json": "images", "val.json": "images"}
+    )
+    content = json.loads((root / "val.json").read_text())
+    content["categories"][0]["name"] = "nought"
+    (root / "val.json").write_text(json.dumps(content))
+    with pytest.raises(
+        ConfigError, match=r"different categories: 0, 1.* and nought, 1"
+    ):
+        use_own_data(read(), root)
+    (root / "val.json").write_text('{"images": []}')
+    with pytest.raises(ConfigError, match=r"val\.json has no list of named categ"):
+        use_own_data(read(), root)
+    shutil.copy(root / "train.json", root / "val.json")
+    shutil.rmtree(root / "images")
+    with pytest.raises(ConfigError, match="which is in none of"):
+        use_own_data(read(), root)
+    with pytest.raises(ConfigError, match="is no folder"):
+        use_own_data(read(), root / "nowhere")
+
+
+def test_the_size_of_all_images_changes(read):
+    cfg = read()
+    set_image_size(cfg, 448)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        (resize,) = [s for s in loader.dataset.pipeline if s.type == "Resize"]
+        assert resize.scale == (448, 448)
+
+
+def test_a_multi_scale_training_stays_one(read):
+    cfg = read(COCO)
+    set_image_size(cfg, 666)  # half of 1333
+    assert cfg.val_dataloader.dataset.pipeline[1].scale == (666, 666)
+    plain, cropped = cfg.train_dataloader.dataset.pipeline[3].transforms
+    assert plain[0].scales[0] == (240, 666)
+    assert cropped[0].scales == [(200, 2098), (250, 2098), (300, 2098)]
+    assert cropped[1].crop_size == (192, 300)
+
+
+def test_the_learning_rate_goes_along_with_the_epochs(read):
+    cfg = read()
+    set_epochs(cfg, 20)
+    assert cfg.train_cfg.max_epochs == 20
+    warm_up, cosine = cfg.param_scheduler
+    assert warm_up.end == 50
+    assert (cosine.end, cosine.T_max) == (20, 20)
+    cfg = read(COCO)
+    set_epochs(cfg, 12)
+    (steps,) = cfg.param_scheduler
+    assert (steps.end, steps.milestones) == (12, [10])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda cfg: set_epochs(cfg, 0), "--epochs must be at least 1"),
+        (lambda cfg: set_image_size(cfg, 8), "--image-size must be at least 32"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(read, change, message):
+    with pytest.raises(ConfigError, match=message):
+        change(read())
