@@ -6,6 +6,11 @@ other than in editable mode, configs can also build on its own, as
 ``mmdet_lite::lite_detr/CONFIG.py``.
 """
 
+# ruff: noqa: E402  (what the package needs is looked for first)
+from .openmmlab import check_openmmlab
+
+check_openmmlab()
+
 from mmengine.config.utils import MODULE2PACKAGE
 
 from . import backbones, dense_heads, detectors, layers
