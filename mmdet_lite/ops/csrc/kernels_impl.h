@@ -117,8 +117,8 @@ inline Vector<float> ExpOfNegative(Vector<float> x) {
   return x == x ? result : x;
 }
 
-// Arrays over points go on to a multiple of this, and so does every loop over them: what
-// one of them left out would keep the numbers of the query before, NaN among them.
+// Arrays over points go on to a multiple of this, and so does every loop over them:
+// what one of them left out would keep the numbers of the query before, NaN among them.
 constexpr int64_t kPointsMultiple = 8;
 
 inline int64_t RoundUp(int64_t size, int64_t multiple) {
@@ -600,7 +600,9 @@ template <typename T>
 class PixelProducts {
  public:
   explicit PixelProducts(int64_t size)
-      : padded_(RoundUp(size, kPointsMultiple)), products_(8 * padded_), results_(6 * padded_) {}
+      : padded_(RoundUp(size, kPointsMultiple)),
+        products_(8 * padded_),
+        results_(6 * padded_) {}
 
   // Where to write the products, eight for each point: of its four pixels' values, then
   // of their keys.
