@@ -30,7 +30,9 @@ def check_openmmlab() -> None:
             f"with it: {_install_command(missing)}"
         )
     if find_spec("mmcv._ext") is None:
-        command = _install_command(["mmcv"], "--force-reinstall --no-deps --no-cache-dir")
+        command = _install_command(
+            ["mmcv"], "--force-reinstall --no-deps --no-cache-dir"
+        )
         raise ImportError(
             "mmdet_lite needs mmcv's compiled operators, which this mmcv lacks: "
             f"pip uninstall -y mmcv-lite && {command}"

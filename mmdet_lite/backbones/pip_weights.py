@@ -66,7 +66,8 @@ def load_from_pip(
 def _mmdet_name(name: str) -> str:
     """``_blocks.1._bn2.bias`` -> ``layers.2.0.linear_conv.bn.bias``."""
     block = re.match(r"_blocks\.(\d+)\.", name)
-    prefix, parts = "", _STEM
+    prefix = ""
+    parts: tuple[tuple[str, str, str], ...] = _STEM
     if block:
         index, stage = int(block[1]), 1
         for count in _BLOCKS_OF_STAGES:

@@ -14,8 +14,9 @@ from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmdet.utils import ConfigType
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..cli import read_config
 from ..flops.counter import without_pretrained_weights
@@ -218,7 +219,7 @@ def measure_training(
     ]
 
 
-def _build(cfg: Config, device: torch.device) -> nn.Module:
+def _build(cfg: Config, device: torch.device) -> BaseModel:
     # Time does not depend on weights; downloading them would.
     model = MODELS.build(without_pretrained_weights(cfg.model))
     model.init_weights()
@@ -226,7 +227,7 @@ def _build(cfg: Config, device: torch.device) -> nn.Module:
 
 
 def _inference(
-    model: nn.Module, part: str, image_shape: tuple[int, int], batch: int
+    model: BaseModel, part: str, image_shape: tuple[int, int], batch: int
 ) -> Callable[[], object]:
     data = _random_batch(model, image_shape, batch, training=False)
     if part == "model":
@@ -238,7 +239,7 @@ def _inference(
 
 
 def _training_step(
-    model: nn.Module,
+    model: BaseModel,
     optim_wrapper: ConfigType,
     num_classes: int,
     image_shape: tuple[int, int],
@@ -258,7 +259,7 @@ def _training_step(
 
 
 def _random_batch(
-    model: nn.Module,
+    model: BaseModel,
     image_shape: tuple[int, int],
     batch: int,
     training: bool,

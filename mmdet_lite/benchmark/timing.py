@@ -2,20 +2,20 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ctypes import CDLL
 from pathlib import Path
 from typing import Any
 
 import torch
 
-Run = Callable[[], object]
+Run = Callable[[], Any]
 
 _PROC_SELF = Path("/proc/self")
 
 
 def time_interleaved(
-    subjects: dict[str, Run], repeats: int, device: torch.device
+    subjects: Mapping[str, Run], repeats: int, device: torch.device
 ) -> dict[str, dict[str, Any]]:
     """Run every subject once in turn, ``repeats`` times over, after one warm-up round.
 

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -61,7 +62,7 @@ def require_checkpoint(path: str | Path) -> None:
         raise ConfigError(f"the checkpoint does not exist: {path}")
 
 
-def _read(path: str | Path, load: Callable[[], object]) -> object:
+def _read(path: str | Path, load: Callable[[], Any]) -> Any:
     require_checkpoint(path)
     try:
         return load()
@@ -71,9 +72,7 @@ def _read(path: str | Path, load: Callable[[], object]) -> object:
         ) from error
 
 
-def _weights_under(
-    key: str, checkpoint: object, path: str | Path
-) -> Mapping[str, Tensor]:
+def _weights_under(key: str, checkpoint: Any, path: str | Path) -> Mapping[str, Tensor]:
     """The state dict under a key, which has to be one."""
     if not isinstance(checkpoint, dict) or key not in checkpoint:
         found = (

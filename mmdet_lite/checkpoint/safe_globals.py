@@ -9,6 +9,7 @@ protection against anything else stays on.
 import argparse
 import codecs
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +24,8 @@ def allow_mmengine_checkpoints() -> None:
     HistoryBuffer()  # The first one registers the statistics that a log may name.
     # NumPy 2 moved the functions that rebuild arrays and numbers; a checkpoint names
     # them as its writer knew them.
-    rebuild_array = np.ndarray(0).__reduce__()[0]
-    rebuild_number = np.float64(0).__reduce__()[0]
+    rebuild_array: Any = np.ndarray(0).__reduce__()[0]
+    rebuild_number: Any = np.float64(0).__reduce__()[0]
     aliases = [
         (function, f"numpy.{core}.multiarray.{name}")
         for core in ("core", "_core")
@@ -55,7 +56,7 @@ def allow_official_checkpoints() -> None:
     torch.serialization.add_safe_globals([argparse.Namespace])
 
 
-def _statistics_method(owner: object, name: str) -> Callable:
+def _statistics_method(owner: Any, name: str) -> Callable:
     """Stand in for ``getattr``, which a log uses to name its methods and no more.
 
     Raises:

@@ -67,7 +67,8 @@ def make_digits_dataset(
     out_dir = Path(out_dir)
     (out_dir / "images").mkdir(parents=True, exist_ok=True)
     for split, (num_images, scan_ids) in splits.items():
-        images, annotations = [], []
+        images: list[dict] = []
+        annotations: list[dict] = []
         for image_id in range(1, num_images + 1):
             picture, boxes, box_labels = _draw_image(
                 rng, scans[scan_ids], labels[scan_ids], image_size, max_digits
@@ -142,7 +143,7 @@ def _draw_image(
             colour = 255 - colour
         region += ink[..., None] * (colour - region)
         boxes.append(
-            tuple(int(n) for n in (x + left, y + top, right - left, bottom - top))
+            (int(x + left), int(y + top), int(right - left), int(bottom - top))
         )
         box_labels.append(int(labels[index]))
     return canvas.round().astype(np.uint8), boxes, box_labels

@@ -3,6 +3,7 @@
 from mmdet.models.dense_heads import DDQDETRHead
 from mmdet.models.detectors import DDQDETR
 from mmdet.registry import MODELS
+from mmdet.utils import ConfigType
 
 from .lite_transformer import LiteTransformerMixin, with_plain_attention
 
@@ -16,6 +17,7 @@ class LiteDDQDETR(LiteTransformerMixin, DDQDETR):
     """
 
     bbox_head_class = DDQDETRHead
+    decoder_cfg: ConfigType
 
     def _init_layers(self) -> None:
         """Let mmdet build its decoder, from a config that it keeps apart."""

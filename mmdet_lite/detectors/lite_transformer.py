@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.models.detectors import DetectionTransformer
@@ -26,7 +27,14 @@ _FOR_MMDET_ENCODER = (
 _FOR_MMCV_ATTENTION = tuple(inspect.signature(MultiScaleDeformableAttention).parameters)
 
 
-class LiteTransformerMixin:
+# A type checker is told what the mixin stands before; nothing inherits it from here.
+if TYPE_CHECKING:
+    from mmdet.models.detectors import DetectionTransformer as _Detector
+else:
+    _Detector = object
+
+
+class LiteTransformerMixin(_Detector):
     """Gives a multi-scale DETR of mmdet the encoder and attention of Lite DETR.
 
     Put it before the detector that it changes::
@@ -56,6 +64,9 @@ class LiteTransformerMixin:
     encoder_type = "LiteDetrTransformerEncoder"
     bbox_head_class: type | None = None
     own_arguments: frozenset[str] = frozenset()
+    # Configs first, then the modules that are built from them.
+    encoder: Any
+    decoder: Any
 
     def __init_subclass__(cls, **kwargs) -> None:
         """Refuse an order of bases that would leave the detector as it was."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
@@ -64,9 +65,11 @@ def follow(
                 sums[layer][key].append(number)
         for layer, after in tokens.items():
             low = _num_low(records[f"{layer}.self_attn"][0], num_high_levels)
+            gradient = after.grad
+            assert gradient is not None  # retain_grad() was asked for
             for key, part in (
-                ("gradient_low", after.grad[:, :low]),
-                ("gradient_high", after.grad[:, low:]),
+                ("gradient_low", gradient[:, :low]),
+                ("gradient_high", gradient[:, low:]),
             ):
                 sums[layer][key].append(_rms(part) * 1e6)
     return [
@@ -82,7 +85,7 @@ def follow(
 
 
 @contextmanager
-def _tokens_after_layers(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+def _tokens_after_layers(model: BaseDetector) -> Iterator[dict[str, Tensor]]:
     """Keep what leaves each encoder layer, so that its gradient can be read."""
     tokens: dict[str, Tensor] = {}
 

@@ -57,7 +57,7 @@ from mmengine.analysis.jit_handles import (
     get_shape,
 )
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -117,7 +117,7 @@ def count_flops(
 
 
 def count_model_flops(
-    model: nn.Module, image_shape: tuple[int, int] = (800, 1066)
+    model: BaseModel, image_shape: tuple[int, int] = (800, 1066)
 ) -> dict[str, Any]:
     """Count a detector that is built, on the device where it is.
 
@@ -205,7 +205,7 @@ def _checked(image_shape: tuple[int, int]) -> tuple[int, int]:
             "image_shape must be two positive integers (height, width), but got "
             f"{image_shape}"
         )
-    return tuple(image_shape)
+    return image_shape[0], image_shape[1]
 
 
 def without_pretrained_weights(cfg: ConfigType) -> ConfigType:
@@ -228,7 +228,7 @@ def without_pretrained_weights(cfg: ConfigType) -> ConfigType:
 
 
 @contextmanager
-def _counting(model: nn.Module) -> Iterator[list[int]]:
+def _counting(model: BaseModel) -> Iterator[list[int]]:
     """Everything that a count needs around it; gives the encoder's tokens, when run."""
     tokens: list[int] = []
 
@@ -284,7 +284,7 @@ def _tensors_in(outputs: object) -> Iterator[Tensor]:
 
 
 def _analyzer(
-    model: nn.Module, inputs: Tensor, data_samples: list[DetDataSample]
+    model: BaseModel, inputs: Tensor, data_samples: list[DetDataSample]
 ) -> FlopAnalyzer:
     analyzer = FlopAnalyzer(_FromImage(model, data_samples), (inputs,))
     attention = frozenset(
@@ -346,7 +346,7 @@ def _apart_in(
     return Counter({_ATTENTION_PRODUCTS: flops}) if owner in modules else flops
 
 
-def _split(analyzer: FlopAnalyzer, model: nn.Module) -> dict[str, Any]:
+def _split(analyzer: FlopAnalyzer, model: BaseModel) -> dict[str, Any]:
     """The total, the parts and the rest."""
     children = [name for name, _ in model.named_children()]
     counts = {name: _total(analyzer, f"{_DETECTOR}.{name}") for name in children}
@@ -366,7 +366,7 @@ def _split(analyzer: FlopAnalyzer, model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _encoder_paper(analyzer: FlopAnalyzer, model: nn.Module, encoder: int) -> int:
+def _encoder_paper(analyzer: FlopAnalyzer, model: BaseModel, encoder: int) -> int:
     if not encoder:
         return 0
     by_operator = analyzer.by_operator(f"{_DETECTOR}.encoder")

@@ -44,15 +44,14 @@ def _noted_in_traces() -> AbstractContextManager:
     hidden = torch._C._dispatch_tls_local_exclude_set()
     return torch._C._ForceDispatchKeyGuard(
         torch._C._dispatch_tls_local_include_set(),
-        hidden.remove(torch._C._parse_dispatch_key("Tracer")),
+        hidden.remove(torch._C._parse_dispatch_key("Tracer")),  # type: ignore[arg-type]
     )
 
 
 def _zero_convolution(image: Tensor, weight: Tensor, bias, *settings) -> Tensor:
     """Convolve one channel for the size, then repeat it for every output channel."""
-    *settings, _groups = settings
     one_channel = _aten.convolution.default(
-        image[:, :1], weight[:1, :1], None, *settings, 1
+        image[:, :1], weight[:1, :1], None, *settings[:-1], 1
     )
     per_channel = weight.flatten(1)[:, 0]
     for _ in range(image.dim() - 2):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from mmcv.cnn import build_norm_layer
@@ -47,6 +48,8 @@ class HighLevelEncoderLayer(DetrTransformerEncoderLayer):
     Arguments as mmdet's ``DetrTransformerEncoderLayer``; ``self_attn_cfg`` may name
     a ``type``, by default ``KeyAwareDeformableAttention``.
     """
+
+    self_attn: Any  # an attention module of the registry
 
     def _init_layers(self) -> None:
         """Build the attention from the registry, then the FFN and two norms."""
@@ -99,7 +102,7 @@ class NoFusionHighLevelEncoderLayer(HighLevelEncoderLayer):
     Its attention has as many levels as there are high ones.
     """
 
-    def forward(
+    def forward(  # type: ignore[override]  # names what it cuts to the high levels
         self,
         tokens: Tensor,
         query_pos: Tensor,
@@ -327,6 +330,7 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
             dict: keyword arguments of :meth:`HighLevelEncoderLayer.forward`.
         """
         device = query_pos.device
+        level_shapes: Sequence[tuple[int, int]]
         if torch.is_tensor(spatial_shapes):
             level_shapes = self.level_shapes or spatial_shapes.tolist()
             shapes_tensor = spatial_shapes

@@ -57,7 +57,7 @@ class LiteGroundingDinoTransformerEncoder(LiteDetrTransformerEncoder):
             SingleScaleBiAttentionBlock(**self.fusion_layer_cfg) for _ in self.layers
         )
 
-    def forward(
+    def forward(  # type: ignore[override]  # encodes the text as well
         self,
         query: Tensor,
         query_pos: Tensor,

@@ -95,9 +95,19 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
             Tensor: (batch, num_queries, embed_dims).
 
         Raises:
-            ValueError: the last dimension of ``reference_points`` is not 2 or 4, or the
-                operator refuses a shape.
+            ValueError: ``reference_points``, ``spatial_shapes`` or
+                ``level_start_index`` is not given (None is mmcv's default); the last
+                dimension of ``reference_points`` is not 2 or 4; or the operator refuses
+                a shape.
         """
+        if (
+            reference_points is None
+            or spatial_shapes is None
+            or level_start_index is None
+        ):
+            raise ValueError(
+                "reference_points, spatial_shapes and level_start_index are needed"
+            )
         value = query if value is None else value
         identity = query if identity is None else identity
         if query_pos is not None:

@@ -133,6 +133,16 @@ def test_reference_points_of_three_coordinates_are_refused(attention):
         attention(**arguments)
 
 
+@pytest.mark.parametrize(
+    "name", ["reference_points", "spatial_shapes", "level_start_index"]
+)
+def test_what_says_where_to_sample_must_be_given(attention, name):
+    arguments = call_arguments()
+    del arguments[name]
+    with pytest.raises(ValueError, match=f"{name}.* are needed"):
+        attention(**arguments)
+
+
 def test_initialisation_is_the_prescribed_one():
     module = KeyAwareDeformableAttention(**SIZE, proj_key=True)
     plain = MultiScaleDeformableAttention(**SIZE)

@@ -239,9 +239,10 @@ def to_official(
 def _both_prefixes(prefix: str) -> tuple[str, str]:
     """A module's official prefix and mmdet's, both with a dot unless empty."""
     module = prefix.removesuffix(".")
-    return tuple(
+    official, mmdet = (
         f"{name}." if name else "" for name in (module, counterpart_of(module))
     )
+    return official, mmdet
 
 
 def _below(names: Mapping[str, str], prefix: str) -> dict[str, str]:
@@ -395,7 +396,7 @@ def _listed(names: Sequence[str], limit: int = 20) -> str:
 
 def _spans(rows: Sequence[int]) -> str:
     """Row numbers for people: ``0, 12, 29-30``."""
-    spans = []
+    spans: list[list[int]] = []
     for row in rows:
         if spans and spans[-1][1] == row - 1:
             spans[-1][1] = row

@@ -9,6 +9,7 @@ import re
 import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmdet.models.backbones import ResNet
@@ -219,7 +220,7 @@ class Layout:
         layers = range(len(self.layer_kinds))
         attention = ("sampling_offsets", "value_proj", "output_proj")
         weighing = {True: "query_proj", False: "attention_weights"}
-        values = {
+        values: dict[str, Iterable[Any]] = {
             "p": ["weight", "bias"],
             "k": [0, 1],
             "e": layers,
