@@ -12,6 +12,8 @@ from mmdet_lite.errors import ConfigError
 from mmdet_lite.experiments.grid import read_grid
 from mmdet_lite.experiments.run import result_path, run_grid, train_cell
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def grid(tmp_path, digits_root, repository, monkeypatch):

@@ -19,6 +19,7 @@ CUDA = torch.device("cuda", 0)
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(triton_backend._TRITON_IS_MISSING, reason="Triton is not installed")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the cases run on the GPU here")
 def test_interpreted_kernels_against_the_reference():
