@@ -35,7 +35,7 @@ def counted_operators() -> Iterator[None]:
         name="counted",
         key_aware=_key_aware_attention,
         plain=_plain_attention,
-        why_not=lambda device, dtype: None,
+        why_not=lambda device, dtype, sizes: None,
     )
     with ExitStack() as stack:
         stack.enter_context(force_backend(backend))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,7 +91,7 @@ def cast_arguments(
     return cast
 
 
-def arguments_of(kind: str, arguments: dict[str, Tensor]) -> dict[str, Tensor | None]:
+def arguments_of(kind: str, arguments: dict[str, Tensor]) -> dict[str, Any]:
     """Pick what an operator takes.
 
     Args:

@@ -40,7 +40,7 @@ def fault_of(
 
     arguments = example_arguments(_IMAGE_SHAPE, device=device)
     exact_arguments = cast_arguments(arguments, torch.float64)
-    operators = {
+    operators: dict[str, tuple[Callable[..., Tensor], ...]] = {
         "plain": (plain, reference.multi_scale_deformable_attention),
         "key-aware": (key_aware, reference.key_aware_deformable_attention),
     }
@@ -50,9 +50,9 @@ def fault_of(
         try:
             results = run_with_gradients(run, arguments_of(kind, arguments))
         # A compiler, a driver, a launch: anything may fail, and another backend serves.
-        except Exception as error:
-            lines = str(error).strip().splitlines() or [""]
-            return f"{kind} attention failed: {type(error).__name__}: {lines[0]}"
+        except Exception as failure:
+            lines = str(failure).strip().splitlines() or [""]
+            return f"{kind} attention failed: {type(failure).__name__}: {lines[0]}"
         for name, error in relative_errors(results, exact).items():
             tolerance = TOLERANCES[torch.float32][0 if name == "output" else 1]
             if not error <= tolerance:

@@ -6,6 +6,7 @@ it once, and asking for the second derivative is an error, not a silent zero.
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,7 +82,7 @@ def register_key_aware_operator(name: str, fake: Callable, num_saved: int) -> No
         grad_key = None if key is None else grad_key
         return grad_query, grad_value, grad_key, None, None, grad_locations
 
-    def fake_backward(grad_output: Tensor, *arguments: Tensor | None) -> tuple:
+    def fake_backward(grad_output: Tensor, *arguments: Any) -> tuple:
         query, value, key, _, _, sampling_locations = arguments[num_saved:]
         return (
             query.new_empty(query.shape),
