@@ -55,7 +55,14 @@ class Subject:
 ALL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
-@pytest.fixture(params=["cpp", "triton", "mmcv, adding", "mmcv, overwriting"])
+@pytest.fixture(
+    params=[
+        "cpp",
+        pytest.param("triton", marks=pytest.mark.gpu),
+        pytest.param("mmcv, adding", marks=pytest.mark.gpu),
+        "mmcv, overwriting",
+    ]
+)
 def subject(request, monkeypatch):
     name = request.param.split(",")[0]
     if name == "mmcv" and not HAS_CUDA:

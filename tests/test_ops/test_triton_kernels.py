@@ -13,10 +13,13 @@ from mmdet_lite.ops.example import TOLERANCES
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
-pytestmark = pytest.mark.skipif(
-    "triton" not in available_backends(DEVICE),
-    reason="backend 'triton' cannot run here: no GPU, or not installed",
-)
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        "triton" not in available_backends(DEVICE),
+        reason="backend 'triton' cannot run here: no GPU, or not installed",
+    ),
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
