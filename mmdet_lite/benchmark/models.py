@@ -98,9 +98,8 @@ def measure_models(
     for name in dict.fromkeys([*names, *bfloat16]):
         chosen[name] = SUBJECTS.get(name, Subject(config=name))
         cfg = read_config(chosen[name].config, chosen[name].options)
-        fast[name] = chosen[name].fast
-        if fast[name] is None:
-            fast[name] = _is_accelerated(cfg)
+        is_fast = chosen[name].fast
+        fast[name] = _is_accelerated(cfg) if is_fast is None else is_fast
         model = _build(cfg, device).eval()
         models[name] = _inference(model, part, image_shape, batch)
     for name, half in cases:
