@@ -130,9 +130,9 @@ def set_epochs(cfg: Config, epochs: int) -> None:
             if name in scheduler:
                 scheduler[name] = round(scheduler[name] * epochs / before)
         if "milestones" in scheduler:
-            scheduler.milestones = [
+            scheduler["milestones"] = [
                 max(1, round(milestone * epochs / before))
-                for milestone in scheduler.milestones
+                for milestone in scheduler["milestones"]
             ]
 
 
