@@ -8,14 +8,14 @@
 ##
 ## Variables, in the environment or after the target:
 ##   PYTHON=python3.12     the Python to use, 3.10 or newer
-##   TORCH='torch==2.9.1'  a torch other than the tested one; remembered by
-##                         .venv until another is named
+##   TORCH='torch==2.9.1'  a torch other than the tested one; .venv keeps this
+##                         and the Python until others are named
 ##   CXX=g++-12            the C++ compiler for mmcv
 ##   MAX_JOBS=2            how many files of mmcv to compile at a time (each
 ##                         takes up to 2 GB of memory); default: one per core
 ##   PIP_...               pip's own settings; with PIP_EXTRA_INDEX_URL at
 ##                         PyTorch's index of CPU builds torch takes 2 GB less
-PYTHON ?= python3
+PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint clean
