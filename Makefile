@@ -2,7 +2,7 @@
 ##              the first time (about half an hour on two cores)
 ## make demo    set up, then run the demonstration
 ## make test    set up, then run the tests
-## make lint    set up, then check style and formatting
+## make lint    set up, then check style, formatting and types
 ## make clean   remove .venv and what builds and tests leave behind; compiled
 ##              wheels stay in ~/.cache/mmdet_lite
 ##
@@ -35,7 +35,8 @@ test: setup
 lint: setup
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	.venv/bin/mypy
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

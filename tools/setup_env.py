@@ -110,7 +110,13 @@ def chosen_torch() -> str:
 def fingerprint() -> str:
     """Return a hash of all else that decides what .venv must hold."""
     digest = hashlib.sha256(f"{PYTHON_TAG} {ROOT}".encode())
-    names = ("requirements.txt", "setup.cfg", "setup.py")
+    names = (
+        "requirements/runtime.txt",
+        "requirements/mminstall.txt",
+        "setup.cfg",
+        "setup.py",
+        "mmdet_lite/ops/build.py",
+    )
     # The extension is compiled while the package is installed.
     sources = sorted((ROOT / "mmdet_lite" / "ops" / "csrc").iterdir())
     for file in (TESTED, Path(__file__), *(ROOT / name for name in names), *sources):
@@ -300,7 +306,8 @@ def set_up() -> None:
     install_mmcv(prebuilt)
     pip(
         "Installing mmdet_lite and what it needs",
-        *("install", "-c", CONSTRAINTS, "--no-build-isolation", "-e", ".[test,demo]"),
+        *("install", "-c", CONSTRAINTS, "--no-build-isolation"),
+        *("-r", "requirements/mminstall.txt", "-e", ".[test,demo]"),
     )
     run("Checking what the operators run on", PYTHON, "-m", "mmdet_lite.ops")
     STAMP.write_text(stamp)

@@ -16,10 +16,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 READ_FILES = (
     "tools/setup_env.py",
-    "requirements.txt",
+    "requirements/runtime.txt",
+    "requirements/mminstall.txt",
     "requirements/tested.txt",
     "setup.cfg",
     "setup.py",
+    "mmdet_lite/ops/build.py",
     "mmdet_lite/ops/csrc/operators.cpp",
 )
 TAG = f"cp{sys.version_info[0]}{sys.version_info[1]}"
