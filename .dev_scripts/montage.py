@@ -1,7 +1,7 @@
 """Put pictures that tools/test.py drew below each other, for a page.
 
-    python tools/test.py CONFIG CHECKPOINT --show-dir pictures
-    python .dev_scripts/montage.py docs/images/bccd.jpg pictures/a.jpg pictures/b.jpg
+python tools/test.py CONFIG CHECKPOINT --show-dir pictures
+python .dev_scripts/montage.py docs/images/bccd.jpg pictures/a.jpg pictures/b.jpg
 """
 
 import argparse

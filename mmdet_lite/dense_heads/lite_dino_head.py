@@ -1,9 +1,11 @@
-"""DINO's head with the margin that the official code gives to its references."""
+"""DINO's head with the official code's margin, and duplicates removed if asked to."""
 
 from collections.abc import Sequence
 
+from mmcv.ops import batched_nms
 from mmdet.models.dense_heads import DINOHead
 from mmdet.registry import MODELS
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 
@@ -15,6 +17,11 @@ class LiteDINOHead(DINOHead):
     needs a margin where a coordinate comes close to 0 or 1. The official code has 1e-3
     in decoder and head; mmdet has 1e-3 in the decoder and a fixed 1e-5 in the head.
     Only references of very small, full-width or invalid proposals feel it.
+
+    A DETR learns not to find an object twice, and learns that last: after a training of
+    few steps several queries may still sit on one object. ``test_cfg`` takes
+    ``nms=dict(type='nms', iou_threshold=0.8)`` for such models; without it, as in the
+    paper, nothing is removed.
 
     Args:
         *args: as ``DINOHead``.
@@ -43,6 +50,31 @@ class LiteDINOHead(DINOHead):
             hidden_states,
             [_with_margin(reference, self.reference_eps) for reference in references],
         )
+
+    def _predict_by_feat_single(
+        self, cls_score: Tensor, bbox_pred: Tensor, img_meta: dict, rescale: bool = True
+    ) -> InstanceData:
+        """Predict for one image as ``DINOHead`` does, then remove duplicates.
+
+        Args:
+            cls_score: (num_queries, num_classes), logits.
+            bbox_pred: (num_queries, 4), (cx, cy, w, h) in 0–1.
+            img_meta: of the image.
+            rescale: whether boxes are those of the image before resizing.
+
+        Returns:
+            InstanceData: ``bboxes`` (num, 4), ``scores`` (num,) and ``labels`` (num,).
+        """
+        results = super()._predict_by_feat_single(
+            cls_score, bbox_pred, img_meta, rescale
+        )
+        nms_cfg = self.test_cfg.get("nms")
+        if not nms_cfg or not len(results):
+            return results
+        _, kept = batched_nms(
+            results.bboxes, results.scores, results.labels, dict(nms_cfg)
+        )
+        return results[kept]
 
 
 def _with_margin(reference: Tensor, eps: float) -> Tensor:

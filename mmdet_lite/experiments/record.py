@@ -75,11 +75,52 @@ def record_of(
         "interruptions": len(parts) - 1,
         "image_shape": list(image_shape),
         "gflops": round(counts["total"] / 1e9, 3),
-        "encoder_gflops": round(counts["encoder"] / 1e9, 3),
+        "encoder_gflops": _encoder_gflops(counts),
         "params": counts["params"],
         "environment": describe_environment(torch.device("cpu")),
         "config": cfg.pretty_text,
     }
+
+
+def retest_record_of(
+    cell: Cell, work_dir: str | Path, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Put together what a test of a trained cell left.
+
+    Args:
+        cell: what was trained.
+        work_dir: folder of the test, with mmengine's log.
+        options: what was changed of the cell's config for it.
+
+    Returns:
+        dict: of :func:`record_of` ``model``, ``data``, ``seed``, the metrics,
+        ``by_class``, ``encoder_gflops`` and ``environment``; and ``options``.
+
+    Raises:
+        ConfigError: there is no evaluation in the logs.
+    """
+    lines = [
+        json.loads(file.read_text()) for file in sorted(Path(work_dir).glob("*/*.json"))
+    ]
+    evaluations = [line for line in lines if METRICS["AP"] in line]
+    if not evaluations:
+        raise ConfigError(f"{work_dir} has no evaluation in its logs")
+    register_all_modules(init_default_scope=True)
+    cfg = cell.read_config()
+    return {
+        "model": cell.model,
+        "data": cell.data,
+        "seed": cell.seed,
+        **_metrics_of(evaluations[-1]),
+        "by_class": _by_class(evaluations[-1]),
+        "encoder_gflops": _encoder_gflops(count_flops(cfg, _image_shape(cfg))),
+        "options": options,
+        "environment": describe_environment(torch.device("cpu")),
+    }
+
+
+def _encoder_gflops(counts: dict[str, Any]) -> float:
+    return round(counts["encoder"] / 1e9, 3)
 
 
 def _metrics_of(line: dict[str, Any]) -> dict[str, float | None]:

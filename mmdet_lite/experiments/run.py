@@ -2,18 +2,20 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
 from .grid import Cell, Grid
-from .record import record_of
+from .record import record_of, retest_record_of
 
-_TRAIN = Path(__file__).parents[1] / ".mim" / "tools" / "train.py"
+_TOOLS = Path(__file__).parents[1] / ".mim" / "tools"
 _LOG = "output.log"
 _PARTS = "parts.json"
 
@@ -23,7 +25,7 @@ def run_grid(
     work_dir: str | Path,
     jobs: int = 1,
     threads: int | None = None,
-    say=print,
+    say: Callable[[str], object] = print,
 ) -> list[str]:
     """Train every cell that has no result yet.
 
@@ -59,6 +61,44 @@ def run_grid(
         return [name for name in pool.map(train, todo) if name]
 
 
+def retest_grid(
+    grid: Grid,
+    work_dir: str | Path,
+    runs: str | Path,
+    options: dict[str, Any],
+    threads: int | None = None,
+    say: Callable[[str], object] = print,
+) -> list[str]:
+    """Test every trained cell once more, with other settings.
+
+    Args:
+        grid: what was trained.
+        work_dir: folder of the trainings.
+        runs: folder for the results, which reports read as those of ``grid.runs``.
+        options: what to change of the configs, as ``--cfg-options``.
+        threads: processor threads; None for all.
+        say: called with a line for each cell.
+
+    Returns:
+        list: names of the cells whose test failed.
+    """
+    failed = []
+    for cell in grid.cells:
+        target = Path(runs) / f"{cell.name}.json"
+        if target.exists() or not result_path(grid, cell).exists():
+            continue
+        try:
+            folder = Path(work_dir) / cell.name
+            record = retest_cell(cell, folder, options, threads or os.cpu_count() or 1)
+        except (RuntimeError, ConfigError) as error:
+            say(f"{cell.name}: {error}")
+            failed.append(cell.name)
+            continue
+        _write(target, record)
+        say(f"{cell.name}: AP {record['AP']:.1f}")
+    return failed
+
+
 def result_path(grid: Grid, cell: Cell) -> Path:
     """Where the result of a cell lies."""
     return grid.runs / f"{cell.name}.json"
@@ -90,36 +130,80 @@ def train_cell(cell: Cell, work_dir: str | Path, threads: int) -> dict[str, Any]
             f"{work_dir} holds the training of another config; remove it to start anew"
         )
     config.write_text(text)
-    command = [sys.executable, str(_TRAIN), str(config), "--work-dir", str(work_dir)]
-    if (work_dir / "last_checkpoint").exists():
-        command.append("--resume")
+    resume = ["--resume"] if (work_dir / "last_checkpoint").exists() else []
+    start = time.time()
+    returncode, peak_memory = _run_tool(
+        "train.py", [config, *resume], work_dir, threads
+    )
+    parts = _read_parts(work_dir)
+    parts.append(
+        {
+            "seconds": time.time() - start,
+            "peak_memory": peak_memory,
+            "threads": threads,
+        }
+    )
+    _write(work_dir / _PARTS, parts)
+    if returncode:
+        raise RuntimeError(f"failed with status {returncode}; see {work_dir / _LOG}")
+    return record_of(cell, work_dir, parts)
+
+
+def retest_cell(
+    cell: Cell, work_dir: str | Path, options: dict[str, Any], threads: int
+) -> dict[str, Any]:
+    """Test the last checkpoint of a trained cell with other settings.
+
+    Args:
+        cell: what was trained.
+        work_dir: its folder.
+        options: what to change of its config, as ``--cfg-options``.
+        threads: processor threads.
+
+    Returns:
+        dict: as :func:`mmdet_lite.experiments.record.retest_record_of`.
+
+    Raises:
+        ConfigError: there is no checkpoint.
+        RuntimeError: the test failed; the message names its log.
+    """
+    work_dir = Path(work_dir)
+    checkpoint = work_dir / "last_checkpoint"
+    if not checkpoint.exists():
+        raise ConfigError(f"{work_dir} holds no checkpoint to test")
+    retest = work_dir / "retest"
+    shutil.rmtree(retest, ignore_errors=True)
+    config = retest / "given" / "cell.py"
+    config.parent.mkdir(parents=True)
+    cfg = cell.read_config()
+    cfg.merge_from_dict(options)
+    config.write_text(cfg.pretty_text)
+    weights = work_dir / Path(checkpoint.read_text()).name
+    returncode, _ = _run_tool("test.py", [config, weights], retest, threads)
+    if returncode:
+        raise RuntimeError(f"failed with status {returncode}; see {retest / _LOG}")
+    return retest_record_of(cell, retest, options)
+
+
+def _run_tool(
+    tool: str, arguments: Sequence[str | Path], work_dir: Path, threads: int
+) -> tuple[int, int]:
+    """Run a tool with its output in the log; status and peak memory in bytes."""
+    command = [sys.executable, str(_TOOLS / tool), *map(str, arguments)]
+    command += ["--work-dir", str(work_dir)]
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
     }
-    start = time.time()
     with (work_dir / _LOG).open("a") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=environment
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    parts = _read_parts(work_dir)
-    parts.append(
-        {
-            "seconds": time.time() - start,
-            # Linux counts in KiB.
-            "peak_memory": usage.ru_maxrss * 1024,
-            "threads": threads,
-        }
-    )
-    _write(work_dir / _PARTS, parts)
-    if process.returncode:
-        raise RuntimeError(
-            f"failed with status {process.returncode}; see {work_dir / _LOG}"
-        )
-    return record_of(cell, work_dir, parts)
+    # Linux counts in KiB.
+    return process.returncode, usage.ru_maxrss * 1024
 
 
 def _read_parts(work_dir: Path) -> list[dict[str, Any]]:

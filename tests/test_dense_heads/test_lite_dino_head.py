@@ -50,3 +50,28 @@ def test_references_inside_the_margin_are_those_of_mmdet():
         head(states, references), stock(states, references), strict=True
     ):
         torch.testing.assert_close(actual, expected, rtol=0, atol=1e-7)
+
+
+def predict(test_cfg):
+    """Two queries on one object, one of another class on it, one elsewhere."""
+    head = MODELS.build({**HEAD, "test_cfg": test_cfg})
+    logits = torch.full((4, 3), -5.0)
+    logits[0, 0], logits[1, 0], logits[2, 1], logits[3, 0] = 2.0, 1.0, 0.5, 0.0
+    boxes = torch.tensor([[0.3, 0.3, 0.2, 0.2]] * 3 + [[0.8, 0.8, 0.2, 0.2]])
+    boxes[1, 0] += 0.01
+    meta = {"img_shape": (100, 100), "scale_factor": (1.0, 1.0)}
+    return head._predict_by_feat_single(logits, boxes, meta)
+
+
+def test_duplicates_stay_as_in_the_paper_unless_asked_for():
+    assert len(predict({"max_per_img": 4})) == 4
+
+
+def test_duplicates_are_removed_class_by_class():
+    nms = {"type": "nms", "iou_threshold": 0.8}
+    results = predict({"max_per_img": 4, "nms": nms})
+    torch.testing.assert_close(
+        results.scores, torch.tensor([2.0, 0.5, 0.0]).sigmoid(), atol=1e-5, rtol=0
+    )
+    assert results.labels.tolist() == [0, 1, 0]
+    assert len(predict({"max_per_img": 4, "nms": {**nms, "iou_threshold": 0.99}})) == 4

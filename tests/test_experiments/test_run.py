@@ -10,7 +10,13 @@ import yaml
 
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.experiments.grid import read_grid
-from mmdet_lite.experiments.run import result_path, run_grid, train_cell
+from mmdet_lite.experiments.run import (
+    result_path,
+    retest_cell,
+    retest_grid,
+    run_grid,
+    train_cell,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +80,21 @@ def test_a_cell_is_trained_once_and_its_run_is_kept(grid, tmp_path):
     lines.clear()
     assert run_grid(grid, tmp_path / "work", say=lines.append) == []
     assert lines == ["1 cells, 0 to train"]
+
+    # Tested once more with the same settings, its checkpoint gives the same metrics.
+    (cell,) = grid.cells
+    options = {"val_dataloader.batch_size": 1}
+    runs = tmp_path / "retested"
+    assert retest_grid(grid, tmp_path / "work", runs, options, say=lines.append) == []
+    again = json.loads((runs / f"{cell.name}.json").read_text())
+    for name in ("model", "data", "seed", "AP", "AP50", "by_class", "encoder_gflops"):
+        assert again[name] == record[name]
+    assert again["options"] == options
+
+
+def test_a_cell_without_a_checkpoint_is_not_retested(grid, tmp_path):
+    with pytest.raises(ConfigError, match="holds no checkpoint to test"):
+        retest_cell(grid.cells[0], tmp_path, {}, threads=1)
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(grid, tmp_path, monkeypatch):
