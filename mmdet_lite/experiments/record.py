@@ -1,6 +1,7 @@
 """What is kept of a training: metrics by epoch, losses, cost, and where it ran."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +132,12 @@ def _metrics_of(line: dict[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _by_class(line: dict[str, Any]) -> dict[str, float]:
-    """AP of each class in per cent; mmdet logs none unless asked to."""
+def _by_class(line: dict[str, Any]) -> dict[str, float | None]:
+    """AP of each class in per cent, None without an object; mmdet has to be asked."""
     return {
-        key.removeprefix("coco/").removesuffix("_precision"): round(100 * number, 1)
+        key.removeprefix("coco/").removesuffix("_precision"): None
+        if math.isnan(number)
+        else round(100 * number, 1)
         for key, number in line.items()
         if key.endswith("_precision")
     }

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,9 +176,14 @@ def retest_cell(
     shutil.rmtree(retest, ignore_errors=True)
     config = retest / "given" / "cell.py"
     config.parent.mkdir(parents=True)
-    cfg = cell.read_config()
-    cfg.merge_from_dict(options)
-    config.write_text(cfg.pretty_text)
+    # What the cell says of a whole setting gives way to what is said of its parts.
+    kept = {
+        name: value
+        for name, value in cell.options.items()
+        if not any(changed.startswith(f"{name}.") for changed in options)
+    }
+    changed_cell = replace(cell, options={**kept, **options})
+    config.write_text(changed_cell.read_config().pretty_text)
     weights = work_dir / Path(checkpoint.read_text()).name
     returncode, _ = _run_tool("test.py", [config, weights], retest, threads)
     if returncode:

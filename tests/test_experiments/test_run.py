@@ -83,7 +83,7 @@ def test_a_cell_is_trained_once_and_its_run_is_kept(grid, tmp_path):
 
     # Tested once more with the same settings, its checkpoint gives the same metrics.
     (cell,) = grid.cells
-    options = {"val_dataloader.batch_size": 1}
+    options = {"test_evaluator.classwise": True}
     runs = tmp_path / "retested"
     assert retest_grid(grid, tmp_path / "work", runs, options, say=lines.append) == []
     again = json.loads((runs / f"{cell.name}.json").read_text())
