@@ -14,10 +14,11 @@ check_openmmlab()
 from mmengine.config.utils import MODULE2PACKAGE
 
 from . import backbones, dense_heads, detectors, layers
-from .checkpoint.safe_globals import allow_mmengine_checkpoints
+from .checkpoint.safe_globals import allow_mmengine_checkpoints, protect_local_files
 from .version import __version__
 
 allow_mmengine_checkpoints()
+protect_local_files()
 # mmengine looks for configs in the packages that it knows only.
 MODULE2PACKAGE["mmdet_lite"] = "mmdet_lite"
 
