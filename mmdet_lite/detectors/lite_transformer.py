@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..checkpoint.attention_kind import refuse_other_attention
 from ..errors import ConfigError
 from ..layers.interleaved_encoder import build_deformable_attention
+from ..layers.query_position import keep_official_positions
 
 # What mmdet's own encoders and mmcv's attention take. The placeholder that mmdet builds
 # gets these and no more, so that an encoder or attention may have arguments of its own.
@@ -148,6 +149,7 @@ class LiteTransformerMixin(_Detector):
             layer.cross_attn = build_deformable_attention(
                 {"batch_first": True, **decoder_cfg["layer_cfg"]["cross_attn_cfg"]}
             )
+        keep_official_positions(self.decoder)
         self.register_load_state_dict_pre_hook(refuse_other_attention)
 
     def _refuse_other_encoder(self) -> None:
