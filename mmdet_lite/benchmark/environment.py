@@ -4,10 +4,12 @@ import os
 import platform
 import re
 import subprocess
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import mmcv
+import mmdet
+import mmengine
 import torch
 
 from ..errors import ConfigError
@@ -44,7 +46,9 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {
-            name: version(name) for name in ("torch", "mmcv", "mmengine", "mmdet")
+            # Asked of the modules: their packages have several names.
+            module.__name__: str(module.__version__)
+            for module in (torch, mmcv, mmengine, mmdet)
         },
         "commit": _commit(),
     }
