@@ -9,6 +9,7 @@ from mmdet_lite.checkpoint.stock import (
     initialise_from_stock,
 )
 from mmdet_lite.errors import ConfigError
+from mmdet_lite.layers.query_position import keep_official_positions
 
 DEFORMABLE = "mmdet::deformable_detr/deformable-detr"
 STOCKS = {
@@ -26,6 +27,8 @@ LITE_DINO = "lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"
 def build_random(cfg):
     """Some parameters are memory as it was found before they are initialised."""
     model = MODELS.build(cfg.model)
+    # What the zoo's DINO has, and a DINO that onedl-mmdetection builds has not.
+    keep_official_positions(model.decoder)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     return model
