@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+from mmdet.models.detectors import DINO
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from tiny_language_model import TinyLanguageModel
 
 from mmdet_lite.cli import read_config
 from mmdet_lite.datasets.digits import make_digits_dataset
+from mmdet_lite.layers.query_position import keep_official_positions
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -17,6 +19,18 @@ REPOSITORY = Path(__file__).parents[1]
 def mmdet_scope():
     """Resolve types in mmdet's registries, as a run of its tools does."""
     register_all_modules(init_default_scope=True)
+
+
+@pytest.fixture
+def dino_of_the_zoo(monkeypatch):
+    """DINO as mmdet's zoo has it; onedl-mmdetection 3.5 builds a wider one."""
+    build = DINO._init_layers
+
+    def build_official(model):
+        build(model)
+        keep_official_positions(model.decoder)
+
+    monkeypatch.setattr(DINO, "_init_layers", build_official)
 
 
 @pytest.fixture(scope="session")

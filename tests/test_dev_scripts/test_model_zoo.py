@@ -177,7 +177,9 @@ def test_totals_are_those_of_the_paper(repository):
         "lite-h-detr_h2l2-2p1x3_swin-t_8xb2-36e_coco.py",
     ],
 )
-def test_the_counts_are_those_of_the_configs_of_today(repository, name):
+def test_the_counts_are_those_of_the_configs_of_today(
+    repository, dino_of_the_zoo, name
+):
     recorded = load(repository / "docs" / "measurements" / "complexity.json")
     count = measure_complexity(repository, name, (800, 1066))
     assert count == recorded["complexity"][name]

@@ -304,7 +304,10 @@ def test_totals_are_the_papers(variant, paper):
 def test_the_plain_encoder_is_the_formula():
     assert full_size()["encoder"] == encoder_flops_formula(LEVELS, key_aware=False)
     assert full_size()["encoder_paper"] == pytest.approx(137e9, rel=0.002)
-    assert full_size()["params"] == 47_702_412
+
+
+def test_parameters_are_those_of_the_zoo(dino_of_the_zoo):
+    assert count_flops(get_config(DINO))["params"] == 47_702_412
 
 
 @pytest.mark.parametrize(("high", "updates", "blocks"), [(2, 2, 3), (3, 6, 1)])
