@@ -1,4 +1,4 @@
-"""Train Lite-DINO on handwritten digits from scratch, test it and draw what it finds.
+"""Train Lite-DINO on handwritten digits, test it and draw what it finds.
 
     python tools/demo.py
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from mmdet_lite.datasets.digits import make_digits_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-CONFIG = "configs/lite_detr/lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
+CONFIG = "configs/lite_detr/lite-dino_h3l1-2p1x3_effnet-lite0_1xb4-2e_digits.py"
 
 
 def main() -> None:

@@ -179,21 +179,23 @@ def _comparison(kept: dict[str, Any]) -> list[str]:
     return [ratio, difference]
 
 
-def fill_page(page: str | Path, runs: Sequence[Run]) -> None:
-    """Write the tables and figures of a Markdown page anew from the runs.
+def fill_page(page: str | Path) -> None:
+    """Write the tables and figures of a Markdown page anew from the runs that it names.
 
-    ``<!-- runs: DATA REFERENCE MODEL ... -->`` starts a table,
-    ``<!-- classes: DATA MODEL ... -->`` one by class, and
-    ``<!-- keeps: DATA MODEL REFERENCE [METRIC] -->`` a figure in a sentence; all end at
-    ``<!-- end -->``.
+    ``<!-- runs: FOLDER DATA REFERENCE MODEL ... -->`` starts a table,
+    ``<!-- classes: FOLDER DATA MODEL ... -->`` one by class, and
+    ``<!-- keeps: FOLDER DATA MODEL REFERENCE [METRIC] -->`` a figure in a sentence; all
+    end at ``<!-- end -->``. FOLDER, of the runs, is relative to the page.
 
     Raises:
         ConfigError: the page asks to compare what was not run.
     """
+    page = Path(page)
 
     def fill(block: re.Match) -> str:
         start = f"<!-- {block['kind']}: {block['words']} -->"
-        words = block["words"].split()
+        folder, *words = block["words"].split()
+        runs = load_runs(page.parent / folder)
         if block["kind"] == "runs":
             return f"{start}\n{table(runs, words[0], words[1:])}\n<!-- end -->"
         if block["kind"] == "classes":
@@ -208,7 +210,6 @@ def fill_page(page: str | Path, runs: Sequence[Run]) -> None:
             text += f" (95 % interval {low:.1%} to {high:.1%}, {kept['seeds']} seeds)"
         return f"{start}{text}<!-- end -->"
 
-    page = Path(page)
     page.write_text(_BLOCK.sub(fill, page.read_text()))
 
 

@@ -1,6 +1,7 @@
 """Reports count what the runs say."""
 
 import json
+import shutil
 
 import pytest
 
@@ -82,29 +83,43 @@ def test_classes_are_told_apart():
         table_of_classes(runs, "cells", ["dino"])
 
 
+def write(folder, runs):
+    folder.mkdir(exist_ok=True)
+    for number, content in enumerate(runs):
+        (folder / f"{number}.json").write_text(json.dumps(content))
+
+
 def test_a_page_is_filled_again_and_again(tmp_path):
+    write(tmp_path / "runs", RUNS)
     page = tmp_path / "page.md"
     page.write_text(
-        "It keeps <!-- keeps: cells lite dino -->?<!-- end --> of it.\n"
-        "<!-- runs: cells dino lite -->\n<!-- end -->\n"
-        "<!-- classes: cells dino -->\n<!-- end -->\nAfter.\n"
+        "It keeps <!-- keeps: runs cells lite dino -->?<!-- end --> of it.\n"
+        "<!-- runs: runs cells dino lite -->\n<!-- end -->\n"
+        "<!-- classes: runs cells dino -->\n<!-- end -->\nAfter.\n"
     )
-    fill_page(page, RUNS)
+    fill_page(page)
     text = page.read_text()
     assert "98.0% (95 % interval 98.0% to 98.1%, 2 seeds)<!-- end --> of it" in text
     assert "| lite | 3 |" in text
     assert "| dino | 3 | 54.0 ± 5.3 | 27.0 ± 2.6 |" in text
     assert text.endswith("\nAfter.\n")
-    fill_page(page, RUNS)
+    fill_page(page)
     assert page.read_text() == text
 
 
 def test_runs_are_read_from_a_folder_and_drawn(tmp_path):
     with pytest.raises(ConfigError, match="holds no results"):
         load_runs(tmp_path)
-    for number, content in enumerate(RUNS):
-        (tmp_path / f"{number}.json").write_text(json.dumps(content))
+    write(tmp_path, RUNS)
     runs = load_runs(tmp_path)
     assert runs == RUNS
     plot_curves(runs, "cells", ["dino", "lite"], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_the_page_of_evidence_says_what_its_runs_say(repository, tmp_path):
+    docs = tmp_path / "docs"
+    shutil.copytree(repository / "docs", docs)
+    fill_page(docs / "evidence.md")
+    page = (repository / "docs" / "evidence.md").read_text()
+    assert (docs / "evidence.md").read_text() == page

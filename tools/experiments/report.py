@@ -1,7 +1,7 @@
 """Turn the results of an experiment into tables and plots.
 
     python tools/experiments/report.py table docs/evidence/runs bccd dino lite-dino_...
-    python tools/experiments/report.py fill docs/evidence/runs docs/evidence.md
+    python tools/experiments/report.py fill docs/evidence.md
     python tools/experiments/report.py plot docs/evidence/runs curves.png bccd dino ...
 
 The first model of a table is the one that the others are compared with.
@@ -25,8 +25,8 @@ def parse_args() -> argparse.Namespace:
     models.add_argument("data", help="name of the data set")
     models.add_argument("models", nargs="+", help="names of the models")
     commands.add_parser("table", parents=[runs, models], help="print a table")
-    fill = commands.add_parser("fill", parents=[runs], help="write a page's figures")
-    fill.add_argument("page", help="Markdown page")
+    fill = commands.add_parser("fill", help="write a page's figures")
+    fill.add_argument("page", help="Markdown page, which names its runs")
     plot = commands.add_parser("plot", parents=[runs], help="draw AP by epoch")
     plot.add_argument("picture", help="file to write")
     plot.add_argument("data", help="name of the data set")
@@ -38,12 +38,12 @@ def main() -> None:
     """Report."""
     args = parse_args()
     with exit_on_config_error():
-        runs = load_runs(args.runs)
-        if args.command == "table":
-            print(table(runs, args.data, args.models))
-        elif args.command == "fill":
-            fill_page(args.page, runs)
+        if args.command == "fill":
+            fill_page(args.page)
+        elif args.command == "table":
+            print(table(load_runs(args.runs), args.data, args.models))
         else:
+            runs = load_runs(args.runs)
             plot_curves(runs, args.data, args.models, args.picture)
 
 
