@@ -10,7 +10,7 @@ import pytest
 import torch
 from emulated_mmcv import EmulatedKernels
 from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
-from operator_cases import KINDS, SHAPES, Case, assert_near
+from operator_cases import KINDS, SHAPES, Case, assert_identical, assert_near
 
 from mmdet_lite.ops import available_backends, backends, dispatch
 from mmdet_lite.ops.example import TOLERANCES
@@ -25,6 +25,8 @@ class Subject:
     name: str
     device: str
     dtypes: tuple[torch.dtype, ...]
+    # Whether its sums have an order of their own, the same in every run.
+    deterministic: bool = True
     # An interpreter's time goes into programs, whatever their size: few, small cases.
     interpreted: bool = False
 
@@ -48,8 +50,11 @@ class Subject:
         assert_near(results, expected, *TOLERANCES[dtype or self.dtype])
 
     def assert_same(self, results, expected):
-        """But for the order of sums, which some backends leave open."""
-        assert_near(results, expected, 1e-5, 1e-5)
+        """To the bit, but for the order of sums where the backend leaves it open."""
+        if self.deterministic:
+            assert_identical(results, expected)
+        else:
+            assert_near(results, expected, 1e-5, 1e-5)
 
 
 ALL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -85,8 +90,12 @@ def subject(request, monkeypatch):
         if not HAS_CUDA:
             monkeypatch.setattr(backends.triton, "FORWARD_BLOCK_NUMBERS", 4096)
             monkeypatch.setattr(backends.triton, "BACKWARD_BLOCK_NUMBERS", 4096)
-        return Subject(name, device, ALL[1:], interpreted=not HAS_CUDA)
-    return Subject(name, device, ALL if name == "cpp" else ALL[1:])
+        return Subject(
+            name, device, ALL[1:], deterministic=False, interpreted=not HAS_CUDA
+        )
+    if name == "mmcv":
+        return Subject(name, device, ALL[1:], deterministic=False)
+    return Subject(name, device, ALL)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,6 +110,8 @@ class TestBothOperators:
         [(SHAPES[:1], 1), (SHAPES, 5), ((*SHAPES, (1, 1)), 4), (((1, 9),), 16)],
     )
     def test_levels_and_points(self, subject, kind, shapes, points):
+        if len(shapes) * points == 1 and torch.float64 not in subject.dtypes:
+            pytest.skip("a softmax over one sample has rounding for a gradient")
         subject.compare(subject.case(kind, shapes=shapes, points=points))
 
     @pytest.mark.parametrize("head_dims", [8, 16, 24, 32, 64])
@@ -123,8 +134,7 @@ class TestBothOperators:
         case = subject.case(kind).to(torch.float64, locations_dtype=torch.float32)
         results = case.run(subject.name)
         assert results["sampling_locations"].dtype == torch.float32
-        # The gradient of the locations is rounded to float32.
-        assert_near(results, case.run("reference"), 1e-12, 1e-6)
+        assert_near(results, case.run("reference"), 1e-12, 1e-12)
 
     def test_all_points_outside(self, subject, kind):
         case = subject.case(kind)
@@ -152,6 +162,7 @@ class TestBothOperators:
         results = case.run(subject.name)
         is_number = locations.isfinite().logical_and(locations.abs() < 2)
         case.tensors["sampling_locations"] = locations.where(is_number, 5.0)
+        subject.assert_same(results, case.run(subject.name))
         assert_near(results, case.run("reference"), *TOLERANCES[torch.float32])
 
     def test_non_contiguous(self, subject, kind):
@@ -201,12 +212,15 @@ class TestBothOperators:
         case.call = torch.compile(case.call, fullgraph=True, backend=compiler)
         torch._dynamo.reset()
         subject.assert_same(case.run(subject.name), expected)
+        if subject.name == "cpp":
+            subject.assert_same(case.run("auto"), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])
 def test_large_logits(subject, kind):
+    sizes = {} if subject.interpreted else {"queries": 101}
     for dtype in {torch.float64, torch.float32} & set(subject.dtypes):
-        case = subject.case(kind, dtype, head_dims=32)
+        case = subject.case(kind, dtype, head_dims=32, **sizes)
         name = "value" if kind == "key is value" else "key"
         norms = case.tensors["query"].norm(dim=-1, keepdim=True)
         case.tensors["query"] *= 50 * 32**0.5 / norms
@@ -218,13 +232,14 @@ def test_key_is_value_by_identity_and_by_copy(subject):
     case = subject.case("key is value", head_dims=32)
     alone = case.run(subject.name)
     value = case.tensors["value"]
-    for key in (value, value.clone()):
-        output = case.call(subject.name, key=key)
-        torch.testing.assert_close(output, alone["output"])
+    assert torch.equal(case.call(subject.name, key=value), alone["output"])
+    output = case.call(subject.name, key=value.clone())
+    torch.testing.assert_close(output, alone["output"])
     case.tensors["key"] = value.clone()
     apart = case.run(subject.name)
     apart["value"] += apart.pop("key")
-    subject.assert_same(apart, alone)
+    tolerance = 1e-12 if subject.dtype == torch.float64 else 1e-5
+    assert_near(apart, alone, tolerance, tolerance)
 
 
 def test_plain_takes_float32_weights_with_half_values(subject):

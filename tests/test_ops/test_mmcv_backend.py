@@ -53,6 +53,13 @@ def test_kernels_for_other_gpus_are_found_out(kernels, monkeypatch):
         torch.device("cpu"),
     )
     probe.fault_of.cache_clear()
+    torch._dynamo.reset()
+    compiled = torch.compile(
+        lambda ones: ones * (mmcv._fault(ones.device) is None),
+        fullgraph=True,
+        backend="aot_eager",
+    )
+    assert compiled(torch.ones(1)) == 1
     assert probe.fault_of(*arguments) is None
     # A failed launch leaves the zeros that the output was made of.
     run = kernels.ms_deform_attn_forward
