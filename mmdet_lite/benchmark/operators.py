@@ -15,6 +15,7 @@ from ..ops.example import (
     arguments_of,
     cast_arguments,
     example_arguments,
+    operator_of,
     relative_errors,
 )
 from .timing import Run, peak_memory, time_interleaved
@@ -80,10 +81,8 @@ def measure_operators(
 
 
 def _call(arguments: dict[str, Tensor], operator: str, backend: str) -> Tensor:
-    run = (
-        multi_scale_deformable_attention
-        if operator == "plain"
-        else key_aware_deformable_attention
+    run = operator_of(
+        operator, key_aware_deformable_attention, multi_scale_deformable_attention
     )
     return run(**arguments_of(operator, arguments), backend=backend)
 

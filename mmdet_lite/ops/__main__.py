@@ -83,25 +83,25 @@ def check(args: argparse.Namespace) -> bool:
         for backend in all_backends()
         if args.backend is None or backend.name in args.backend
     ]
-    ran, right = False, True
+    ran: set[str] = set()
+    right = True
     for result in check_backends(chosen, args.device, tuple(args.shape), args.queries):
         label = f"{result.backend:<10} {_name(result.dtype):<9} {result.kind:<24}"
         if result.why_not is not None:
             print(f"{label} not run: {result.why_not}", flush=True)
             continue
-        ran, right = True, right and result.passed
+        ran.add(result.backend)
+        right = right and result.passed
         errors = "  ".join(
             f"{name} {error:.0e}" for name, error in result.errors.items()
         )
         print(f"{label} {'ok' if result.passed else 'WRONG':<5}  {errors}", flush=True)
-        if args.backend is not None and result.backend in args.backend:
-            args.backend.remove(result.backend)
-    for name in args.backend or ():
+    missing = [name for name in args.backend or () if name not in ran]
+    for name in missing:
         print(f"{name} did not run")
-        right = False
     if not ran:
         print(f"no backend ran on {args.device}")
-    return ran and right
+    return bool(ran) and right and not missing
 
 
 def main() -> None:

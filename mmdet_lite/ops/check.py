@@ -12,6 +12,7 @@ from .example import (
     arguments_of,
     cast_arguments,
     example_arguments,
+    operator_of,
     relative_errors,
     run_with_gradients,
 )
@@ -84,13 +85,13 @@ def check_backends(
         cast = cast_arguments(arguments, dtype)
         exact_arguments = cast_arguments(cast, torch.float64)
         for kind in KINDS:
-            define = (
-                reference.multi_scale_deformable_attention
-                if kind == "plain"
-                else reference.key_aware_deformable_attention
+            define = operator_of(
+                kind,
+                reference.key_aware_deformable_attention,
+                reference.multi_scale_deformable_attention,
             )
             exact = run_with_gradients(define, arguments_of(kind, exact_arguments))
             for backend in running:
-                run = backend.plain if kind == "plain" else backend.key_aware
+                run = operator_of(kind, backend.key_aware, backend.plain)
                 results = run_with_gradients(run, arguments_of(kind, cast))
                 yield Check(backend.name, dtype, kind, relative_errors(results, exact))

@@ -91,6 +91,19 @@ def cast_arguments(
     return cast
 
 
+def operator_of(
+    kind: str, key_aware: Callable[..., Tensor], plain: Callable[..., Tensor]
+) -> Callable[..., Tensor]:
+    """Pick the operator of a kind.
+
+    Args:
+        kind: of :data:`KINDS`.
+        key_aware: a backend's key-aware attention, or the package's.
+        plain: its plain deformable attention.
+    """
+    return plain if kind == "plain" else key_aware
+
+
 def arguments_of(kind: str, arguments: dict[str, Tensor]) -> dict[str, Any]:
     """Pick what an operator takes.
 

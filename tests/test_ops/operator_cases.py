@@ -1,11 +1,14 @@
 """Random calls of the operators that any backend can be asked to run, and compared."""
 
+from functools import partial
+
 import torch
 
 from mmdet_lite.ops import (
     key_aware_deformable_attention,
     multi_scale_deformable_attention,
 )
+from mmdet_lite.ops.example import run_with_gradients
 
 SHAPES = ((7, 5), (4, 3), (2, 2))
 KINDS = ("key is value", "separate key", "plain")
@@ -86,15 +89,7 @@ class Case:
 
     def run(self, backend):
         """The output and the gradients of all tensors, by name."""
-        leaves = {
-            name: tensor.detach().requires_grad_()
-            for name, tensor in self.tensors.items()
-        }
-        output = self.call(backend, **leaves)
-        generator = torch.Generator().manual_seed(1)
-        grad = torch.randn(output.shape, generator=generator).to(output)
-        grads = torch.autograd.grad(output, list(leaves.values()), grad)
-        return {"output": output.detach(), **dict(zip(leaves, grads, strict=True))}
+        return run_with_gradients(partial(self.call, backend), self.tensors)
 
     def operator_calls(self, suffix):
         """A backend's registered operator and its derivative, with their arguments."""

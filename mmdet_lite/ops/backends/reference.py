@@ -109,7 +109,7 @@ def _read_levels(
             f"{num_tokens}"
         )
     starts = [sum(sizes[:level]) for level in range(len(sizes))]
-    if [int(start) for start in level_start_index] != starts:
+    if level_start_index.tolist() != starts:
         raise ValueError(
             f"level_start_index must be {starts} for spatial_shapes {shapes}, but got "
             f"{level_start_index.tolist()}"
