@@ -1,5 +1,7 @@
 """Key-aware deformable attention as a module (Lite DETR, section 4.4)."""
 
+from typing import Any
+
 import torch
 from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.registry import MODELS
@@ -115,6 +117,40 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
         if not self.batch_first:
             query, value = query.transpose(0, 1), value.transpose(0, 1)
 
+        output = key_aware_deformable_attention(
+            **self.operator_arguments(
+                query, value, key_padding_mask, reference_points, spatial_shapes
+            ),
+            spatial_shapes=spatial_shapes,
+            level_start_index=level_start_index,
+            backend=self.backend,
+        )
+        output = self.output_proj(output)
+        if not self.batch_first:
+            output = output.transpose(0, 1)
+        return self.dropout(output) + identity
+
+    def operator_arguments(
+        self,
+        query: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None,
+        reference_points: Tensor,
+        spatial_shapes: Tensor,
+    ) -> dict[str, Any]:
+        """What the operator is given besides the levels.
+
+        Args:
+            query: (batch, num_queries, embed_dims), with its position.
+            value: (batch, num_tokens, embed_dims).
+            key_padding_mask: as :meth:`forward`, with ``reference_points`` and
+                ``spatial_shapes``.
+
+        Returns:
+            dict: ``query``, ``value``, ``key`` (None where the key is the value) and
+            ``sampling_locations`` of
+            :func:`~mmdet_lite.ops.key_aware_deformable_attention`.
+        """
         # The operator keeps locations in float32 under autocast: half precision cannot
         # address a 200-pixel map.
         sampling_locations = sampling_locations_from(
@@ -126,21 +162,14 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
             self.num_heads,
             self.num_points,
         )
-        output = key_aware_deformable_attention(
-            self._split_heads(self.query_proj(query)),
-            self._project_tokens(self.value_proj, value, key_padding_mask),
-            spatial_shapes,
-            level_start_index,
-            sampling_locations,
-            key=None
+        return {
+            "query": self._split_heads(self.query_proj(query)),
+            "value": self._project_tokens(self.value_proj, value, key_padding_mask),
+            "key": None
             if self.key_proj is None
             else self._project_tokens(self.key_proj, value, key_padding_mask),
-            backend=self.backend,
-        )
-        output = self.output_proj(output)
-        if not self.batch_first:
-            output = output.transpose(0, 1)
-        return self.dropout(output) + identity
+            "sampling_locations": sampling_locations,
+        }
 
     def _project_tokens(
         self, projection: nn.Linear, tokens: Tensor, key_padding_mask: Tensor | None

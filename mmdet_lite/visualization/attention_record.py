@@ -102,24 +102,23 @@ def _record_of(
     value = query if value is None else value
     identity = query if identity is None else identity
     positioned = query if query_pos is None else query + query_pos
-    locations = sampling_locations_from(
-        reference_points,
-        module.sampling_offsets(positioned),
-        spatial_shapes,
-        module.num_heads,
-        module.num_points,
-    )
     if isinstance(module, KeyAwareDeformableAttention):
+        arguments = module.operator_arguments(
+            positioned, value, key_padding_mask, reference_points, spatial_shapes
+        )
+        locations = arguments["sampling_locations"]
+        keys = arguments["value"] if arguments["key"] is None else arguments["key"]
         weights = key_aware_attention_weights(
-            module._split_heads(module.query_proj(positioned)),
-            module._project_tokens(
-                module.key_proj or module.value_proj, value, key_padding_mask
-            ),
-            spatial_shapes,
-            level_start_index,
-            locations,
+            arguments["query"], keys, spatial_shapes, level_start_index, locations
         )
     else:
+        locations = sampling_locations_from(
+            reference_points,
+            module.sampling_offsets(positioned),
+            spatial_shapes,
+            module.num_heads,
+            module.num_points,
+        )
         weights = module.attention_weights(positioned)
         weights = weights.unflatten(-1, (module.num_heads, -1)).softmax(-1)
         weights = weights.unflatten(-1, (module.num_levels, module.num_points))
