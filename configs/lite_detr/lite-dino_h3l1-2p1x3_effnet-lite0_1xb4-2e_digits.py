@@ -13,14 +13,5 @@ auto_scale_lr = dict(base_batch_size=4)
 
 max_epochs = 2
 train_cfg = dict(max_epochs=max_epochs)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=50),
-    dict(
-        type="CosineAnnealingLR",
-        by_epoch=True,
-        begin=0,
-        end=max_epochs,
-        T_max=max_epochs,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[-1].update(end=max_epochs, T_max=max_epochs)

@@ -37,16 +37,7 @@ bccd_val_dataloader = dict(
             dict(type="LoadImageFromFile"),
             dict(type="Resize", scale=bccd_size, keep_ratio=True),
             dict(type="LoadAnnotations", with_bbox=True),
-            dict(
-                type="PackDetInputs",
-                meta_keys=(
-                    "img_id",
-                    "img_path",
-                    "ori_shape",
-                    "img_shape",
-                    "scale_factor",
-                ),
-            ),
+            dict(type="PackDetInputs"),
         ],
     )
 )

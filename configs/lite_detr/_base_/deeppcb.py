@@ -33,16 +33,7 @@ deeppcb_val_dataloader = dict(
             dict(type="LoadImageFromFile"),
             dict(type="Resize", scale=deeppcb_size, keep_ratio=True),
             dict(type="LoadAnnotations", with_bbox=True),
-            dict(
-                type="PackDetInputs",
-                meta_keys=(
-                    "img_id",
-                    "img_path",
-                    "ori_shape",
-                    "img_shape",
-                    "scale_factor",
-                ),
-            ),
+            dict(type="PackDetInputs"),
         ],
     )
 )
