@@ -1,6 +1,5 @@
 """What is counted of a model of the zoo, and read from its training."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from zoo import CONFIG_FOLDER
 from mmdet_lite.checkpoint.official.conversion import convert_official, to_official
 from mmdet_lite.cli import read_config
 from mmdet_lite.errors import ConfigError
+from mmdet_lite.experiments.record import log_lines
 from mmdet_lite.flops.counter import count_flops, without_pretrained_weights
 
 
@@ -79,12 +79,10 @@ def read_training(work_dir: str | Path) -> dict[str, Any]:
         ConfigError: there are no such files, or no evaluation in them.
     """
     work_dir = Path(work_dir)
-    scalars = sorted(work_dir.glob("*/vis_data/scalars.json"))
+    lines = log_lines(work_dir)
     configs = list(work_dir.glob("*.py"))
-    if not scalars or len(configs) != 1:
+    if not lines or len(configs) != 1:
         raise ConfigError(f"{work_dir} is not the work dir of one training")
-    # A resumed training leaves several.
-    lines = [json.loads(line) for file in scalars for line in file.open()]
     evaluations = [line for line in lines if "coco/bbox_mAP" in line]
     if not evaluations:
         raise ConfigError(f"{work_dir} has no evaluation in its logs")

@@ -29,13 +29,16 @@ def measurement_path(given: str | Path, kind: str, environment: dict[str, Any]) 
     return given / f"{kind}-{machine_slug(environment)}.json"
 
 
-def save_measurement(path: str | Path, measurement: dict[str, Any]) -> None:
-    """Write a measurement as JSON."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(measurement, indent=1) + "\n")
+def save_measurement(path: str | Path, measurement: Any) -> None:
+    """Write a measurement as JSON, so that a reader sees all of it or nothing."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(measurement, indent=1) + "\n")
+    temporary.replace(path)
 
 
-def load_measurement(path: str | Path) -> dict[str, Any]:
+def load_measurement(path: str | Path) -> Any:
     """Read what :func:`save_measurement` wrote."""
     return json.loads(Path(path).read_text())
 

@@ -51,7 +51,8 @@ def follow(
         load_checkpoint(model, checkpoint, map_location="cpu")
     model.train()
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=seed)
-    num_high_levels = cfg.model.get("encoder", {}).get("num_high_levels", 3)
+    # The stock encoder is followed as if it told the levels apart.
+    num_high_levels = getattr(model.encoder, "num_high_levels", 3)
     sums: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for _, data in zip(range(batches), loader, strict=False):
         data = model.data_preprocessor(data, training=True)

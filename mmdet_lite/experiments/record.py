@@ -49,7 +49,7 @@ def record_of(
         ConfigError: there is no evaluation in the logs.
     """
     cfg = cell.read_config()
-    lines = _log_lines(Path(work_dir))
+    lines = log_lines(work_dir)
     evaluations = _last_by_step(lines, METRICS["AP"])
     by_epoch = [{"epoch": line["step"], **_metrics_of(line)} for line in evaluations]
     if not by_epoch:
@@ -76,7 +76,7 @@ def record_of(
         "interruptions": len(parts) - 1,
         "image_shape": list(image_shape),
         "gflops": round(counts["total"] / 1e9, 3),
-        "encoder_gflops": _encoder_gflops(counts),
+        "encoder_gflops": round(counts["encoder"] / 1e9, 3),
         "params": counts["params"],
         "environment": describe_environment(torch.device("cpu")),
         "config": cfg.pretty_text,
@@ -84,18 +84,19 @@ def record_of(
 
 
 def retest_record_of(
-    cell: Cell, work_dir: str | Path, options: dict[str, Any]
+    trained: dict[str, Any], work_dir: str | Path, options: dict[str, Any]
 ) -> dict[str, Any]:
     """Put together what a test of a trained cell left.
 
     Args:
-        cell: what was trained.
+        trained: what :func:`record_of` gave of the training.
         work_dir: folder of the test, with mmengine's log.
         options: what was changed of the cell's config for it.
 
     Returns:
-        dict: of :func:`record_of` ``model``, ``data``, ``seed``, the metrics,
-        ``by_class``, ``encoder_gflops`` and ``environment``; and ``options``.
+        dict: ``model``, ``data``, ``seed`` and ``encoder_gflops`` of the training; of
+        the test the metrics, ``by_class`` and ``environment``, as :func:`record_of` has
+        them; and ``options``.
 
     Raises:
         ConfigError: there is no evaluation in the logs.
@@ -106,22 +107,14 @@ def retest_record_of(
     evaluations = [line for line in lines if METRICS["AP"] in line]
     if not evaluations:
         raise ConfigError(f"{work_dir} has no evaluation in its logs")
-    register_all_modules(init_default_scope=True)
-    cfg = cell.read_config()
     return {
-        "model": cell.model,
-        "data": cell.data,
-        "seed": cell.seed,
+        **{name: trained[name] for name in ("model", "data", "seed")},
         **_metrics_of(evaluations[-1]),
         "by_class": _by_class(evaluations[-1]),
-        "encoder_gflops": _encoder_gflops(count_flops(cfg, _image_shape(cfg))),
+        "encoder_gflops": trained["encoder_gflops"],
         "options": options,
         "environment": describe_environment(torch.device("cpu")),
     }
-
-
-def _encoder_gflops(counts: dict[str, Any]) -> float:
-    return round(counts["encoder"] / 1e9, 3)
 
 
 def _metrics_of(line: dict[str, Any]) -> dict[str, float | None]:
@@ -143,9 +136,9 @@ def _by_class(line: dict[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _log_lines(work_dir: Path) -> list[dict[str, Any]]:
+def log_lines(work_dir: str | Path) -> list[dict[str, Any]]:
     """All that mmengine logged; an interrupted training left several files."""
-    files = sorted(work_dir.glob("*/vis_data/scalars.json"))
+    files = sorted(Path(work_dir).glob("*/vis_data/scalars.json"))
     return [json.loads(line) for file in files for line in file.open()]
 
 

@@ -1,6 +1,5 @@
 """Train the cells of a grid, each in a process of its own, and keep what came out."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..benchmark.measurement import load_measurement, save_measurement
 from ..errors import ConfigError
 from .grid import Cell, Grid
 from .record import record_of, retest_record_of
@@ -54,7 +54,7 @@ def run_grid(
         except (RuntimeError, ConfigError) as error:
             say(f"{cell.name}: {error}")
             return cell.name
-        _write(result_path(grid, cell), record)
+        save_measurement(result_path(grid, cell), record)
         say(f"{cell.name}: AP {record['AP']:.1f} in {record['seconds'] / 60:.0f} min")
         return None
 
@@ -89,13 +89,18 @@ def retest_grid(
         if target.exists() or not result_path(grid, cell).exists():
             continue
         try:
-            folder = Path(work_dir) / cell.name
-            record = retest_cell(cell, folder, options, threads or os.cpu_count() or 1)
+            record = retest_cell(
+                cell,
+                Path(work_dir) / cell.name,
+                load_measurement(result_path(grid, cell)),
+                options,
+                threads or os.cpu_count() or 1,
+            )
         except (RuntimeError, ConfigError) as error:
             say(f"{cell.name}: {error}")
             failed.append(cell.name)
             continue
-        _write(target, record)
+        save_measurement(target, record)
         say(f"{cell.name}: AP {record['AP']:.1f}")
     return failed
 
@@ -144,20 +149,25 @@ def train_cell(cell: Cell, work_dir: str | Path, threads: int) -> dict[str, Any]
             "threads": threads,
         }
     )
-    _write(work_dir / _PARTS, parts)
+    save_measurement(work_dir / _PARTS, parts)
     if returncode:
         raise RuntimeError(f"failed with status {returncode}; see {work_dir / _LOG}")
     return record_of(cell, work_dir, parts)
 
 
 def retest_cell(
-    cell: Cell, work_dir: str | Path, options: dict[str, Any], threads: int
+    cell: Cell,
+    work_dir: str | Path,
+    trained: dict[str, Any],
+    options: dict[str, Any],
+    threads: int,
 ) -> dict[str, Any]:
     """Test the last checkpoint of a trained cell with other settings.
 
     Args:
         cell: what was trained.
         work_dir: its folder.
+        trained: the record of its training.
         options: what to change of its config, as ``--cfg-options``.
         threads: processor threads.
 
@@ -188,7 +198,7 @@ def retest_cell(
     returncode, _ = _run_tool("test.py", [config, weights], retest, threads)
     if returncode:
         raise RuntimeError(f"failed with status {returncode}; see {retest / _LOG}")
-    return retest_record_of(cell, retest, options)
+    return retest_record_of(trained, retest, options)
 
 
 def _run_tool(
@@ -214,12 +224,4 @@ def _run_tool(
 
 def _read_parts(work_dir: Path) -> list[dict[str, Any]]:
     file = work_dir / _PARTS
-    return json.loads(file.read_text()) if file.exists() else []
-
-
-def _write(path: Path, content: Any) -> None:
-    """Write JSON so that a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(path)
+    return load_measurement(file) if file.exists() else []

@@ -94,7 +94,7 @@ def test_a_cell_is_trained_once_and_its_run_is_kept(grid, tmp_path):
 
 def test_a_cell_without_a_checkpoint_is_not_retested(grid, tmp_path):
     with pytest.raises(ConfigError, match="holds no checkpoint to test"):
-        retest_cell(grid.cells[0], tmp_path, {}, threads=1)
+        retest_cell(grid.cells[0], tmp_path, {}, {}, threads=1)
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(grid, tmp_path, monkeypatch):

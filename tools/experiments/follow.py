@@ -10,13 +10,13 @@ how much it changes the tokens and which gradient reaches them.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from mmdet.utils import register_all_modules
 from mmengine.logging import MMLogger
 
 import mmdet_lite  # noqa: F401  (registers its modules)
+from mmdet_lite.benchmark.measurement import save_measurement
 from mmdet_lite.checkpoint.files import require_checkpoint
 from mmdet_lite.cli import (
     add_model_arguments,
@@ -69,7 +69,7 @@ def main() -> None:
             "seed": args.seed,
             "layers": rows,
         }
-        Path(args.json).write_text(json.dumps(measurement, indent=1) + "\n")
+        save_measurement(args.json, measurement)
 
 
 if __name__ == "__main__":
