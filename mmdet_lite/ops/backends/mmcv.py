@@ -244,12 +244,12 @@ def _key_aware_backward(
         keys = sampling.prepare(key)
         grad_key = torch.zeros_like(keys)
     grad_query = sampling.forward(keys, grad_logits).view(query.shape)
-    by_key, _ = sampling.backward(keys, grad_logits, queries, grad_key)
+    grad_locations_by_key, _ = sampling.backward(keys, grad_logits, queries, grad_key)
     return (
         grad_query.to(query.dtype),
         grad_value.to(value.dtype),
         value.new_empty(0) if key is None else grad_key.to(key.dtype),
-        (grad_locations + by_key).to(sampling_locations.dtype),
+        (grad_locations + grad_locations_by_key).to(sampling_locations.dtype),
     )
 
 

@@ -61,11 +61,10 @@ struct QueryGradients {
   T* locations;          // (B, Q, M, L, P, 2)
   T* query;              // (B, Q, M, D), of key-aware attention only
   T* attention_weights;  // (B, Q, M, L, P), of plain attention only
-  // (B, M, L, Q, 4 * P), for the scattering that follows: of a level's points the
-  // locations (x, y), the shares of their values, by which the incoming gradient
-  // reaches them, and the shares of their keys, by which the query does. In this order
-  // a thread that owns a level of a head reads them one after the other.
-  T* samples;
+  // (B, M, L, Q, 4 * P), what token_backward reads of the points, in its order: of a
+  // query's points in a level the locations (x, y), the attention weights, and the
+  // gradients of the logits before scaling, query · key; 0 in plain attention.
+  T* points_by_level;
 };
 
 // The kernels of one instruction set. Each works on a range of independent items, so
@@ -75,16 +74,19 @@ struct Kernels {
   // Writes output (B, Q, M, D) of the items [begin, end) of B * M * Q.
   void (*forward)(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end);
 
-  // Writes the gradients of the items [begin, end) of B * M * Q.
+  // Writes the gradients that a query has to itself, for the items [begin, end) of
+  // B * M * Q.
   void (*query_backward)(const Inputs<T>& inputs, const QueryGradients<T>& gradients,
                          int64_t begin, int64_t end);
 
-  // Writes the gradient (B, S, M, D) of the values, of the keys or, where the key is
-  // the value, of both, for the items [begin, end) of B * M * L: scatters the rows (B,
-  // Q, M, D) to the sampled tokens. `samples` is that of QueryGradients; `by_value` is
-  // the incoming gradient or null, `by_key` is the query or null.
-  void (*token_backward)(const Inputs<T>& inputs, const T* samples, const T* by_value,
-                         const T* by_key, T* gradient, int64_t begin, int64_t end);
+  // Writes the gradient (B, S, M, D) of the value, of the key or, where the key is the
+  // value, of both, for the items [begin, end) of B * M * L. Each sampled token gets
+  // the incoming gradient times the attention weight, unless `grad_output` is null, and
+  // the query times the gradient of query · key, unless `query` is null; both are
+  // (B, Q, M, D).
+  void (*token_backward)(const Inputs<T>& inputs, const T* points_by_level,
+                         const T* grad_output, const T* query, T* grad_tokens,
+                         int64_t begin, int64_t end);
 };
 
 // The kernels for heads of some size, on any machine of the architecture that the

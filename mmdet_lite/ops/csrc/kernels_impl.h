@@ -59,17 +59,17 @@ inline float SumLanes(Vector<float> v) {
 inline double SumLanes(Vector<double> v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
 template <typename T>
-inline T Larger(T first, T second) {
+inline T Max(T first, T second) {
   return first > second ? first : second;
 }
 
-inline float LargestLane(Vector<float> v) {
-  return Larger(Larger(Larger(v[0], v[4]), Larger(v[1], v[5])),
-                Larger(Larger(v[2], v[6]), Larger(v[3], v[7])));
+inline float MaxLane(Vector<float> v) {
+  return Max(Max(Max(v[0], v[4]), Max(v[1], v[5])),
+             Max(Max(v[2], v[6]), Max(v[3], v[7])));
 }
 
-inline double LargestLane(Vector<double> v) {
-  return Larger(Larger(v[0], v[2]), Larger(v[1], v[3]));
+inline double MaxLane(Vector<double> v) {
+  return Max(Max(v[0], v[2]), Max(v[1], v[3]));
 }
 
 // The sums of the lanes of eight vectors.
@@ -343,10 +343,10 @@ inline void SetLevels(const Inputs<T>& inputs, Points<T>* points) {
   }
 }
 
-// Turns logits, after scaling them, into weights and returns what normalises these: one
-// over their sum. Both arrays have room for whole vectors.
+// The softmax of scaled logits, in two parts: writes the exponentials and returns what
+// normalises them, one over their sum. Both arrays have room for whole vectors.
 template <typename T>
-inline T ExpOfLogits(T* logits, T scale, int64_t size, T* weights) {
+inline T ExpOfLogits(T* logits, T scale, int64_t size, T* exponentials) {
   const int64_t padded = RoundUp(size, kPointsMultiple);
   for (int64_t i = size; i < padded; ++i) logits[i] = -INFINITY;
   Vector<T> largest = Vector<T>{} - INFINITY;
@@ -354,12 +354,12 @@ inline T ExpOfLogits(T* logits, T scale, int64_t size, T* weights) {
     const Vector<T> vector = Load(logits + i);
     largest = vector > largest ? vector : largest;
   }
-  const T top = LargestLane(largest);
+  const T top = MaxLane(largest);
   Vector<T> sums = {};
   for (int64_t i = 0; i < padded; i += kLanes<T>) {
-    const Vector<T> exponential = ExpOfNegative((Load(logits + i) - top) * scale);
-    Store(weights + i, exponential);
-    sums += exponential;
+    const Vector<T> vector = ExpOfNegative((Load(logits + i) - top) * scale);
+    Store(exponentials + i, vector);
+    sums += vector;
   }
   return 1 / SumLanes(sums);
 }
@@ -401,10 +401,10 @@ struct Pixels {
   T weight3;
 };
 
-// Writes the sum of coefficients times rows, times a factor.
+// Writes the sum of rows times their weights, times a factor.
 template <typename T>
-inline void SumRows(const T* coefficients, const T* rows, int64_t size, int64_t vectors,
-                    T factor, T* sum) {
+inline void WeightedSum(const T* weights, const T* rows, int64_t size, int64_t vectors,
+                        T factor, T* sum) {
   const int64_t dims = vectors * kLanes<T>;
   for (int64_t d = 0; d < dims; d += kLanes<T>) {
     // Two sums, because an addition waits for the one before it.
@@ -412,10 +412,10 @@ inline void SumRows(const T* coefficients, const T* rows, int64_t size, int64_t 
     Vector<T> odd = {};
     int64_t i = 0;
     for (; i + 1 < size; i += 2) {
-      even += coefficients[i] * Load(rows + i * dims + d);
-      odd += coefficients[i + 1] * Load(rows + (i + 1) * dims + d);
+      even += weights[i] * Load(rows + i * dims + d);
+      odd += weights[i + 1] * Load(rows + (i + 1) * dims + d);
     }
-    if (i < size) even += coefficients[i] * Load(rows + i * dims + d);
+    if (i < size) even += weights[i] * Load(rows + i * dims + d);
     Store(sum + d, (even + odd) * factor);
   }
 }
@@ -431,16 +431,16 @@ inline int64_t RowOf(int64_t item, const Sizes& sizes) {
   return (batch * sizes.num_queries + query) * sizes.num_heads + head;
 }
 
-// Where an item's batch and head begin in the values and keys.
+// Where an item's batch and head begin in value and key.
 template <typename T>
-inline int64_t FirstToken(int64_t item, const Inputs<T>& inputs) {
+inline int64_t HeadOffset(int64_t item, const Inputs<T>& inputs) {
   const int64_t batch_and_head = item / inputs.sizes.num_queries;
   return batch_and_head / inputs.sizes.num_heads * inputs.batch_stride +
          batch_and_head % inputs.sizes.num_heads * inputs.head_stride;
 }
 
-// Where an item's first level begins in QueryGradients::samples.
-inline int64_t SamplesOf(int64_t item, const Sizes& sizes) {
+// Where an item's first level begins in QueryGradients::points_by_level.
+inline int64_t PointsByLevelOffset(int64_t item, const Sizes& sizes) {
   const int64_t query = item % sizes.num_queries;
   const int64_t batch_and_head = item / sizes.num_queries;
   return (batch_and_head * sizes.num_levels * sizes.num_queries + query) * 4 *
@@ -481,7 +481,7 @@ void PlainForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end
 
   for (int64_t item = begin; item < end; ++item) {
     const int64_t row = RowOf(item, sizes);
-    const T* const value = inputs.value + FirstToken(item, inputs);
+    const T* const value = inputs.value + HeadOffset(item, inputs);
     const T* const attention_weights = inputs.attention_weights + row * num_samples;
     PrefetchQuery<T>(inputs, nullptr, row + kPrefetchDistance * sizes.num_heads);
     points.Locate(inputs.locations + row * num_samples * 2);
@@ -528,11 +528,11 @@ void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t 
   const Located<T> located = points.located();
   Buffer<T> outside_row(dims);
   const T* const outside = outside_row.get();
-  Buffer<T> samples(kBlock * num_samples * dims);
+  Buffer<T> sampled_values(kBlock * num_samples * dims);
   Buffer<Vector<T>> products_of_points(padded);
   Vector<T>* const products = products_of_points.get();
   Buffer<T> logits(kBlock * padded);
-  Buffer<T> weights(kBlock * padded);
+  Buffer<T> exponentials(kBlock * padded);
   T normalisers[kBlock];
   const T* corners[4];
 
@@ -540,11 +540,11 @@ void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t 
     const int64_t size = block + kBlock < end ? kBlock : end - block;
     for (int64_t member = 0; member < size; ++member) {
       const int64_t row = RowOf(block + member, sizes);
-      const int64_t tokens = FirstToken(block + member, inputs);
-      const T* const value = inputs.value + tokens;
-      const T* const key = kSeparateKey ? inputs.key + tokens : nullptr;
+      const int64_t head_offset = HeadOffset(block + member, inputs);
+      const T* const value = inputs.value + head_offset;
+      const T* const key = kSeparateKey ? inputs.key + head_offset : nullptr;
       const T* const query = inputs.query + row * dims;
-      T* values = samples.get() + member * num_samples * dims;
+      T* values = sampled_values.get() + member * num_samples * dims;
       PrefetchQuery<T>(inputs, nullptr, row + kPrefetchDistance * sizes.num_heads);
       points.Locate(inputs.locations + row * num_samples * 2);
       for (int64_t i = 0; i < num_samples; ++i) {
@@ -572,30 +572,33 @@ void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t 
     for (int64_t member = 0; member < size; ++member) {
       normalisers[member] =
           ExpOfLogits(logits.get() + member * padded, inputs.logit_scale, num_samples,
-                      weights.get() + member * padded);
+                      exponentials.get() + member * padded);
     }
     for (int64_t member = 0; member < size; ++member) {
-      SumRows(weights.get() + member * padded,
-              samples.get() + member * num_samples * dims, num_samples, vectors,
-              normalisers[member], output + RowOf(block + member, sizes) * dims);
+      WeightedSum(exponentials.get() + member * padded,
+                  sampled_values.get() + member * num_samples * dims, num_samples,
+                  vectors, normalisers[member],
+                  output + RowOf(block + member, sizes) * dims);
     }
   }
 }
 
-// Adds one vector's products of a point's four keys with the query.
+// Adds one vector's products of the query with the keys of a point's four pixels.
 template <typename T>
-inline void AddKeys(const Pixels<T>& pixels, const T* query, int64_t offset,
-                    Vector<T>* products) {
-  const Vector<T> by_key = Load(query + offset);
-  products[4] += Load(pixels.corner0 + offset) * by_key;
-  products[5] += Load(pixels.corner1 + offset) * by_key;
-  products[6] += Load(pixels.corner2 + offset) * by_key;
-  products[7] += Load(pixels.corner3 + offset) * by_key;
+inline void AddKeyProducts(const Pixels<T>& pixels, const T* query, int64_t offset,
+                           Vector<T>* products) {
+  const Vector<T> part = Load(query + offset);
+  products[4] += Load(pixels.corner0 + offset) * part;
+  products[5] += Load(pixels.corner1 + offset) * part;
+  products[6] += Load(pixels.corner2 + offset) * part;
+  products[7] += Load(pixels.corner3 + offset) * part;
 }
 
-// What one query and head's points need of their pixels in the backward pass: the
-// products of a pixel's value with the incoming gradient and of its key with the query,
-// interpolated and differentiated.
+// What the backward pass of a query and head needs of the pixels around its points: the
+// products of a pixel's value with the incoming gradient and of its key with the query.
+// Interpolated at a point these are the gradient of the attention weight and the logit,
+// before its scaling; their derivatives by x and y lead to the gradient of the
+// location.
 template <typename T>
 class PixelProducts {
  public:
@@ -608,54 +611,57 @@ class PixelProducts {
   // of their keys.
   T* products() const { return products_.get(); }
 
-  // Interpolated at the points: value · gradient and key · query.
-  T* values() const { return Results(0); }
-  T* keys() const { return Results(1); }
+  // What Interpolate finds at the points.
+  T* grad_weights() const { return Results(0); }
+  T* logits() const { return Results(1); }
 
   void Interpolate(const Points<T>& points) const {
-    const T* __restrict all = products_.get();
+    const T* __restrict products_of_points = products_.get();
     const T* __restrict right = points.right();
     const T* __restrict below = points.below();
-    T* __restrict values = Results(0);
-    T* __restrict keys = Results(1);
-    T* __restrict value_x = Results(2);
-    T* __restrict value_y = Results(3);
-    T* __restrict key_x = Results(4);
-    T* __restrict key_y = Results(5);
+    T* __restrict grad_weights = Results(0);
+    T* __restrict logits = Results(1);
+    T* __restrict grad_weights_by_x = Results(2);
+    T* __restrict grad_weights_by_y = Results(3);
+    T* __restrict logits_by_x = Results(4);
+    T* __restrict logits_by_y = Results(5);
     MMDET_LITE_INDEPENDENT
     for (int64_t i = 0; i < padded_; ++i) {
-      const T* of = all + 8 * i;
-      const T value_above = of[1] - of[0];
-      const T value_below = of[3] - of[2];
-      const T value_left = of[2] - of[0];
-      const T key_above = of[5] - of[4];
-      const T key_below = of[7] - of[6];
-      const T key_left = of[6] - of[4];
-      value_x[i] = value_above + below[i] * (value_below - value_above);
-      value_y[i] = value_left + right[i] * (value_below - value_above);
-      key_x[i] = key_above + below[i] * (key_below - key_above);
-      key_y[i] = key_left + right[i] * (key_below - key_above);
-      values[i] = of[0] + below[i] * value_left + right[i] * value_x[i];
-      keys[i] = of[4] + below[i] * key_left + right[i] * key_x[i];
+      const T* product = products_of_points + 8 * i;
+      const T value_above = product[1] - product[0];
+      const T value_below = product[3] - product[2];
+      const T value_left = product[2] - product[0];
+      const T key_above = product[5] - product[4];
+      const T key_below = product[7] - product[6];
+      const T key_left = product[6] - product[4];
+      grad_weights_by_x[i] = value_above + below[i] * (value_below - value_above);
+      grad_weights_by_y[i] = value_left + right[i] * (value_below - value_above);
+      logits_by_x[i] = key_above + below[i] * (key_below - key_above);
+      logits_by_y[i] = key_left + right[i] * (key_below - key_above);
+      grad_weights[i] =
+          product[0] + below[i] * value_left + right[i] * grad_weights_by_x[i];
+      logits[i] = product[4] + below[i] * key_left + right[i] * logits_by_x[i];
     }
   }
 
-  // Writes the gradients of the locations, given those of the values' and keys' shares.
-  // All arrays have room for whole vectors.
-  void Differentiate(const Points<T>& points, const T* __restrict value_shares,
-                     const T* __restrict key_shares, T* __restrict gradients) const {
+  // Writes the gradients of the locations, given the gradients of the logits. All
+  // arrays have room for whole vectors.
+  void Differentiate(const Points<T>& points, const T* __restrict attention_weights,
+                     const T* __restrict grad_logits,
+                     T* __restrict grad_locations) const {
     const T* __restrict widths = points.widths();
     const T* __restrict heights = points.heights();
-    const T* __restrict value_x = Results(2);
-    const T* __restrict value_y = Results(3);
-    const T* __restrict key_x = Results(4);
-    const T* __restrict key_y = Results(5);
+    const T* __restrict grad_weights_by_x = Results(2);
+    const T* __restrict grad_weights_by_y = Results(3);
+    const T* __restrict logits_by_x = Results(4);
+    const T* __restrict logits_by_y = Results(5);
     MMDET_LITE_INDEPENDENT
     for (int64_t i = 0; i < padded_; ++i) {
-      gradients[2 * i] =
-          widths[i] * (value_shares[i] * value_x[i] + key_shares[i] * key_x[i]);
-      gradients[2 * i + 1] =
-          heights[i] * (value_shares[i] * value_y[i] + key_shares[i] * key_y[i]);
+      grad_locations[2 * i] = widths[i] * (attention_weights[i] * grad_weights_by_x[i] +
+                                           grad_logits[i] * logits_by_x[i]);
+      grad_locations[2 * i + 1] =
+          heights[i] * (attention_weights[i] * grad_weights_by_y[i] +
+                        grad_logits[i] * logits_by_y[i]);
     }
   }
 
@@ -664,7 +670,7 @@ class PixelProducts {
 
   int64_t padded_;
   Buffer<T> products_;
-  // Interpolated values and keys; then derivatives of the values by x and y, and keys.
+  // Gradients of the weights and logits; then their derivatives by x and y.
   Buffer<T> results_;
 };
 
@@ -687,17 +693,17 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
   const T* const outside = outside_row.get();
   Buffer<T> sampled_keys(num_samples * dims);
   T* const keys = sampled_keys.get();
-  Buffer<T> value_shares(padded);
-  Buffer<T> key_shares(padded);
+  Buffer<T> attention_weights(padded);
+  Buffer<T> grad_logits(padded);
   Buffer<T> grad_locations(2 * padded);
   const T* corners[4];
 
   for (int64_t item = begin; item < end; ++item) {
     const int64_t row = RowOf(item, sizes);
-    const int64_t tokens = FirstToken(item, inputs);
-    const T* const value = inputs.value + tokens;
+    const int64_t head_offset = HeadOffset(item, inputs);
+    const T* const value = inputs.value + head_offset;
     const T* const key =
-        kAttention == Attention::kSeparateKey ? inputs.key + tokens : nullptr;
+        kAttention == Attention::kSeparateKey ? inputs.key + head_offset : nullptr;
     const T* const grad_output = gradients.output + row * dims;
     const T* const query =
         kAttention == Attention::kPlain ? nullptr : inputs.query + row * dims;
@@ -709,13 +715,13 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
       located.Corners(i, value, outside, corners);
       const Pixels<T> pixels(corners, located.weights + 4 * i);
       for (int64_t d = 0; d < dims; d += kLanes<T>) {
-        const Vector<T> by_value = Load(grad_output + d);
-        products[0] += Load(pixels.corner0 + d) * by_value;
-        products[1] += Load(pixels.corner1 + d) * by_value;
-        products[2] += Load(pixels.corner2 + d) * by_value;
-        products[3] += Load(pixels.corner3 + d) * by_value;
+        const Vector<T> part = Load(grad_output + d);
+        products[0] += Load(pixels.corner0 + d) * part;
+        products[1] += Load(pixels.corner1 + d) * part;
+        products[2] += Load(pixels.corner2 + d) * part;
+        products[3] += Load(pixels.corner3 + d) * part;
         if constexpr (kAttention == Attention::kKeyIsValue) {
-          AddKeys(pixels, query, d, products);
+          AddKeyProducts(pixels, query, d, products);
           Store(keys + i * dims + d, pixels.Sample(d));
         }
       }
@@ -723,7 +729,7 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
         located.Corners(i, key, outside, corners);
         const Pixels<T> key_pixels(corners, located.weights + 4 * i);
         for (int64_t d = 0; d < dims; d += kLanes<T>) {
-          AddKeys(key_pixels, query, d, products);
+          AddKeyProducts(key_pixels, query, d, products);
           Store(keys + i * dims + d, key_pixels.Sample(d));
         }
       }
@@ -731,56 +737,60 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
     }
     pixel_products.Interpolate(points);
 
-    T* grad_weights = pixel_products.values();
+    T* grad_weights = pixel_products.grad_weights();
     if constexpr (kAttention == Attention::kPlain) {
-      memcpy(value_shares.get(), inputs.attention_weights + row * num_samples,
+      memcpy(attention_weights.get(), inputs.attention_weights + row * num_samples,
              num_samples * sizeof(T));
       memcpy(gradients.attention_weights + row * num_samples, grad_weights,
              num_samples * sizeof(T));
     } else {
-      const T normaliser = ExpOfLogits(pixel_products.keys(), inputs.logit_scale,
-                                       num_samples, value_shares.get());
+      const T normaliser = ExpOfLogits(pixel_products.logits(), inputs.logit_scale,
+                                       num_samples, attention_weights.get());
       Vector<T> sums = {};
       for (int64_t i = 0; i < padded; i += kLanes<T>) {
-        const Vector<T> weights = normaliser * Load<T>(value_shares.get() + i);
-        Store(value_shares.get() + i, weights);
+        const Vector<T> weights = normaliser * Load<T>(attention_weights.get() + i);
+        Store(attention_weights.get() + i, weights);
         sums += weights * Load<T>(grad_weights + i);
       }
       const T mean = SumLanes(sums);
       for (int64_t i = 0; i < padded; i += kLanes<T>) {
-        Store<T>(key_shares.get() + i, Load<T>(value_shares.get() + i) *
-                                           (Load<T>(grad_weights + i) - mean) *
-                                           inputs.logit_scale);
+        Store<T>(grad_logits.get() + i, Load<T>(attention_weights.get() + i) *
+                                            (Load<T>(grad_weights + i) - mean) *
+                                            inputs.logit_scale);
       }
-      SumRows(key_shares.get(), keys, num_samples, vectors, T(1),
-              gradients.query + row * dims);
+      WeightedSum(grad_logits.get(), keys, num_samples, vectors, T(1),
+                  gradients.query + row * dims);
     }
     T* to = gradients.locations + row * num_samples * 2;
     if (padded == num_samples) {
-      pixel_products.Differentiate(points, value_shares.get(), key_shares.get(), to);
+      pixel_products.Differentiate(points, attention_weights.get(), grad_logits.get(),
+                                   to);
     } else {
-      pixel_products.Differentiate(points, value_shares.get(), key_shares.get(),
+      pixel_products.Differentiate(points, attention_weights.get(), grad_logits.get(),
                                    grad_locations.get());
       memcpy(to, grad_locations.get(), 2 * num_samples * sizeof(T));
     }
 
     const T* locations = inputs.locations + row * num_samples * 2;
-    T* samples = gradients.samples + SamplesOf(item, sizes);
+    T* points_of_level = gradients.points_by_level + PointsByLevelOffset(item, sizes);
     for (int64_t l = 0; l < sizes.num_levels; ++l) {
       const int64_t first = l * num_points;
-      CopyPoints(locations + 2 * first, 2 * num_points, samples);
-      CopyPoints(value_shares.get() + first, num_points, samples + 2 * num_points);
-      CopyPoints(key_shares.get() + first, num_points, samples + 3 * num_points);
-      samples += sizes.num_queries * 4 * num_points;
+      CopyPoints(locations + 2 * first, 2 * num_points, points_of_level);
+      CopyPoints(attention_weights.get() + first, num_points,
+                 points_of_level + 2 * num_points);
+      CopyPoints(grad_logits.get() + first, num_points,
+                 points_of_level + 3 * num_points);
+      points_of_level += sizes.num_queries * 4 * num_points;
     }
   }
 }
 
 // An item is one level of one head: its owner alone adds to it, in the order of the
 // queries, which makes the sum the same for any number of threads.
-template <typename T, int kVectors, bool kByValue, bool kByKey>
-void TokenBackwardRange(const Inputs<T>& inputs, const T* samples, const T* by_value,
-                        const T* by_key, T* gradient, int64_t begin, int64_t end) {
+template <typename T, int kVectors, bool kGradOfValue, bool kGradOfKey>
+void TokenBackwardRange(const Inputs<T>& inputs, const T* points_by_level,
+                        const T* grad_output, const T* query, T* grad_tokens,
+                        int64_t begin, int64_t end) {
   const Sizes sizes = inputs.sizes;
   const int64_t vectors = NumVectors<T, kVectors>(sizes);
   const int64_t dims = vectors * kLanes<T>;
@@ -795,8 +805,8 @@ void TokenBackwardRange(const Inputs<T>& inputs, const T* samples, const T* by_v
   }
   // The level's gradient with its tokens side by side, and a row for pixels outside:
   // a head's rows in the result are so far apart that they share few cache sets.
-  Buffer<T> level_sums((most_tokens + 1) * dims);
-  T* const sums = level_sums.get();
+  Buffer<T> level_gradient((most_tokens + 1) * dims);
+  T* const sums = level_gradient.get();
   T* const outside = sums + most_tokens * dims;
   // Queries are located several at a time, to fill vectors with a level's few points.
   constexpr int64_t kBlock = 16;
@@ -809,7 +819,7 @@ void TokenBackwardRange(const Inputs<T>& inputs, const T* samples, const T* by_v
     const int64_t head = item / sizes.num_levels % sizes.num_heads;
     const Level& level = inputs.levels[item % sizes.num_levels];
     const int64_t tokens = static_cast<int64_t>(level.height) * level.width;
-    const T* item_samples = samples + item * sizes.num_queries * 4 * num_points;
+    const T* item_points = points_by_level + item * sizes.num_queries * 4 * num_points;
     const int64_t item_rows =
         (batch * sizes.num_queries * sizes.num_heads + head) * dims;
     for (int64_t i = 0; i < points.size(); ++i) points.SetLevel(i, level, 0, dims);
@@ -819,31 +829,32 @@ void TokenBackwardRange(const Inputs<T>& inputs, const T* samples, const T* by_v
     for (int64_t block = 0; block < sizes.num_queries; block += kBlock) {
       const int64_t left = sizes.num_queries - block;
       const int64_t size = left < kBlock ? left : kBlock;
-      for (int64_t query = 0; query < size; ++query) {
-        CopyPoints(item_samples + (block + query) * 4 * num_points, 2 * num_points,
-                   locations.get() + query * 2 * num_points);
+      for (int64_t member = 0; member < size; ++member) {
+        CopyPoints(item_points + (block + member) * 4 * num_points, 2 * num_points,
+                   locations.get() + member * 2 * num_points);
       }
       points.Locate(locations.get());
-      for (int64_t query = 0; query < size; ++query) {
-        const int64_t row = item_rows + (block + query) * row_stride;
-        if (query + kPrefetchDistance < left) {
+      for (int64_t member = 0; member < size; ++member) {
+        const int64_t row = item_rows + (block + member) * row_stride;
+        if (member + kPrefetchDistance < left) {
           const int64_t next = row + kPrefetchDistance * row_stride;
-          if (kByValue) Prefetch(by_value + next, dims);
-          if (kByKey) Prefetch(by_key + next, dims);
+          if (kGradOfValue) Prefetch(grad_output + next, dims);
+          if (kGradOfKey) Prefetch(query + next, dims);
         }
-        const T* value_shares = item_samples + ((block + query) * 4 + 2) * num_points;
-        const T* key_shares = value_shares + num_points;
+        const T* attention_weights =
+            item_points + ((block + member) * 4 + 2) * num_points;
+        const T* grad_logits = attention_weights + num_points;
         for (int64_t i = 0; i < num_points; ++i) {
-          const int64_t point = query * num_points + i;
+          const int64_t point = member * num_points + i;
           located.Corners(point, sums, outside, corners);
           const T* of_point = located.weights + 4 * point;
           const T weights[4] = {of_point[0], of_point[1], of_point[2], of_point[3]};
-          const T value_share = value_shares[i];
-          const T key_share = key_shares[i];
+          const T attention_weight = attention_weights[i];
+          const T grad_logit = grad_logits[i];
           for (int64_t d = 0; d < dims; d += kLanes<T>) {
             Vector<T> sum = {};
-            if (kByValue) sum += value_share * Load(by_value + row + d);
-            if (kByKey) sum += key_share * Load(by_key + row + d);
+            if (kGradOfValue) sum += attention_weight * Load(grad_output + row + d);
+            if (kGradOfKey) sum += grad_logit * Load(query + row + d);
             for (int corner = 0; corner < 4; ++corner) {
               T* to = corners[corner] + d;
               Store(to, Load<T>(to) + weights[corner] * sum);
@@ -853,8 +864,8 @@ void TokenBackwardRange(const Inputs<T>& inputs, const T* samples, const T* by_v
       }
     }
 
-    T* to =
-        gradient + (batch * sizes.num_tokens + level.start) * row_stride + head * dims;
+    T* to = grad_tokens + (batch * sizes.num_tokens + level.start) * row_stride +
+            head * dims;
     for (int64_t token = 0; token < tokens; ++token) {
       for (int64_t d = 0; d < dims; d += kLanes<T>) {
         Store(to + token * row_stride + d, Load<T>(sums + token * dims + d));
@@ -893,18 +904,18 @@ struct KernelsFor {
     }
   }
 
-  static void TokenBackward(const Inputs<T>& inputs, const T* samples,
-                            const T* by_value, const T* by_key, T* gradient,
+  static void TokenBackward(const Inputs<T>& inputs, const T* points_by_level,
+                            const T* grad_output, const T* query, T* grad_tokens,
                             int64_t begin, int64_t end) {
-    if (by_key == nullptr) {
-      TokenBackwardRange<T, kVectors, true, false>(inputs, samples, by_value, by_key,
-                                                   gradient, begin, end);
-    } else if (by_value == nullptr) {
-      TokenBackwardRange<T, kVectors, false, true>(inputs, samples, by_value, by_key,
-                                                   gradient, begin, end);
+    if (query == nullptr) {
+      TokenBackwardRange<T, kVectors, true, false>(inputs, points_by_level, grad_output,
+                                                   query, grad_tokens, begin, end);
+    } else if (grad_output == nullptr) {
+      TokenBackwardRange<T, kVectors, false, true>(inputs, points_by_level, grad_output,
+                                                   query, grad_tokens, begin, end);
     } else {
-      TokenBackwardRange<T, kVectors, true, true>(inputs, samples, by_value, by_key,
-                                                  gradient, begin, end);
+      TokenBackwardRange<T, kVectors, true, true>(inputs, points_by_level, grad_output,
+                                                  query, grad_tokens, begin, end);
     }
   }
 

@@ -252,7 +252,7 @@ Gradients RunBackward(const Arguments& arguments, const Tensor& grad_output) {
   const Inputs<T> inputs = arguments.As<T>();
   const Kernels<T> kernels = BestKernels<T>(sizes.head_dims);
   const auto options = arguments.value().options();
-  const int64_t num_heads = sizes.batch * sizes.num_heads;
+  const int64_t batch_heads = sizes.batch * sizes.num_heads;
 
   Gradients grads;
   if (arguments.no_samples()) {
@@ -264,38 +264,39 @@ Gradients RunBackward(const Arguments& arguments, const Tensor& grad_output) {
     return grads;
   }
   grads.locations = at::empty_like(arguments.locations());
-  Tensor samples = at::empty(
-      {num_heads, sizes.num_levels, sizes.num_queries, 4 * sizes.num_points}, options);
-  QueryGradients<T> pointers = {grad_output.const_data_ptr<T>(),
-                                grads.locations.mutable_data_ptr<T>(), nullptr, nullptr,
-                                samples.mutable_data_ptr<T>()};
+  Tensor points_by_level = at::empty(
+      {batch_heads, sizes.num_levels, sizes.num_queries, 4 * sizes.num_points},
+      options);
+  QueryGradients<T> query_grads = {grad_output.const_data_ptr<T>(),
+                                   grads.locations.mutable_data_ptr<T>(), nullptr,
+                                   nullptr, points_by_level.mutable_data_ptr<T>()};
   if (arguments.key_aware()) {
     grads.query = at::empty_like(grad_output);
-    pointers.query = grads.query.mutable_data_ptr<T>();
+    query_grads.query = grads.query.mutable_data_ptr<T>();
   } else {
     grads.attention_weights = at::empty(grads.locations.sizes().slice(0, 5), options);
-    pointers.attention_weights = grads.attention_weights.mutable_data_ptr<T>();
+    query_grads.attention_weights = grads.attention_weights.mutable_data_ptr<T>();
   }
-  at::parallel_for(0, num_heads * sizes.num_queries, kMinQueries,
+  at::parallel_for(0, batch_heads * sizes.num_queries, kMinQueries,
                    [&](int64_t begin, int64_t end) {
-                     kernels.query_backward(inputs, pointers, begin, end);
+                     kernels.query_backward(inputs, query_grads, begin, end);
                    });
 
-  const auto scatter = [&](const T* by_value, const T* by_key) {
-    Tensor grad = at::empty(arguments.value().sizes(), options);
-    T* data = grad.mutable_data_ptr<T>();
-    at::parallel_for(0, num_heads * sizes.num_levels, 1,
+  const auto token_gradient = [&](const T* grad_rows, const T* query_rows) {
+    Tensor grad_tokens = at::empty(arguments.value().sizes(), options);
+    T* data = grad_tokens.mutable_data_ptr<T>();
+    at::parallel_for(0, batch_heads * sizes.num_levels, 1,
                      [&](int64_t begin, int64_t end) {
-                       kernels.token_backward(inputs, pointers.samples, by_value,
-                                              by_key, data, begin, end);
+                       kernels.token_backward(inputs, query_grads.points_by_level,
+                                              grad_rows, query_rows, data, begin, end);
                      });
-    return grad;
+    return grad_tokens;
   };
   if (arguments.has_key()) {
-    grads.value = scatter(pointers.output, nullptr);
-    grads.key = scatter(nullptr, inputs.query);
+    grads.value = token_gradient(query_grads.output, nullptr);
+    grads.key = token_gradient(nullptr, inputs.query);
   } else {
-    grads.value = scatter(pointers.output, inputs.query);
+    grads.value = token_gradient(query_grads.output, inputs.query);
   }
   return grads;
 }
