@@ -180,153 +180,182 @@ inline int32_t Floor(T x) {
 }
 
 template <typename T>
-class Points;
+class SamplingPoints;
 
 // What a loop over points reads of them, to be held in registers: the compiler has to
 // assume that whatever it stores changes the object's members.
 template <typename T>
-struct Located {
+struct SamplingPointsView {
   // The four pixels of a point in the order of the weights, counted from the first of
   // the tokens; `outside` stands for pixels outside.
   template <typename Row>
-  inline void Corners(int64_t index, Row* tokens, Row* outside, Row** corners) const;
+  inline void FindCorners(int64_t index, Row* tokens, Row* outside,
+                          Row** corners) const;
 
-  const Points<T>* points;
-  const int64_t* offsets;
+  const SamplingPoints<T>* points;
+  const int64_t* corner_offsets;
   const int64_t* row_strides;
-  int64_t stride;
+  int64_t token_stride;
   const int32_t* all_inside;
   // Four for each point: above left, above right, below left, below right.
-  const T* weights;
+  const T* bilinear_weights;
 };
 
 // Where a run of points falls: the pixel above and left of each, and the bilinear
 // weights of the four pixels around it.
 template <typename T>
-class Points {
+class SamplingPoints {
  public:
-  explicit Points(int64_t size)
+  explicit SamplingPoints(int64_t size)
       : size_(size),
         padded_(RoundUp(size, kPointsMultiple)),
         numbers_(10 * padded_),
+        locations_(numbers_.get()),
+        widths_(locations_ + 2 * padded_),
+        heights_(widths_ + padded_),
+        fractions_x_(heights_ + padded_),
+        fractions_y_(fractions_x_ + padded_),
+        bilinear_weights_(fractions_y_ + padded_),
         indices_(7 * padded_),
-        offsets_(2 * padded_) {}
+        num_columns_(indices_.get()),
+        num_rows_(num_columns_ + padded_),
+        level_starts_(num_rows_ + padded_),
+        columns_(level_starts_ + padded_),
+        rows_(columns_ + padded_),
+        tokens_(rows_ + padded_),
+        all_inside_(tokens_ + padded_),
+        offsets_(2 * padded_),
+        corner_offsets_(offsets_.get()),
+        row_strides_(corner_offsets_ + padded_) {}
 
   // Says which level point `index` belongs to, the number of its first token, and how
   // far apart tokens are in memory.
-  void SetLevel(int64_t index, const Level& level, int64_t start, int64_t stride) {
-    Numbers(2)[index] = static_cast<T>(level.width);
-    Numbers(3)[index] = static_cast<T>(level.height);
-    Indices(0)[index] = level.width;
-    Indices(1)[index] = level.height;
-    Indices(2)[index] = static_cast<int32_t>(start);
-    Offsets(1)[index] = level.width * stride;
-    stride_ = stride;
+  void SetLevel(int64_t index, const Level& level, int64_t start,
+                int64_t token_stride) {
+    widths_[index] = static_cast<T>(level.width);
+    heights_[index] = static_cast<T>(level.height);
+    num_columns_[index] = level.width;
+    num_rows_[index] = level.height;
+    level_starts_[index] = static_cast<int32_t>(start);
+    row_strides_[index] = level.width * token_stride;
+    token_stride_ = token_stride;
   }
 
   // Finds the pixels of the locations (x, y).
-  void Locate(const T* locations) {
-    memcpy(Numbers(0), locations, 2 * size_ * sizeof(T));
-    const T* __restrict from = Numbers(0);
-    const T* __restrict widths = Numbers(2);
-    const T* __restrict heights = Numbers(3);
-    T* __restrict right = Numbers(4);
-    T* __restrict below = Numbers(5);
-    T* __restrict weights = Numbers(6);
-    const int32_t* __restrict columns_of_level = Indices(0);
-    const int32_t* __restrict rows_of_level = Indices(1);
-    const int32_t* __restrict starts = Indices(2);
-    int32_t* __restrict columns = Indices(3);
-    int32_t* __restrict rows = Indices(4);
-    int32_t* __restrict tokens = Indices(5);
-    int32_t* __restrict inside = Indices(6);
-    int64_t* __restrict offsets = Offsets(0);
-    const int64_t stride = stride_;
+  void Locate(const T* from) {
+    memcpy(locations_, from, 2 * size_ * sizeof(T));
+    const T* __restrict locations = locations_;
+    const T* __restrict widths = widths_;
+    const T* __restrict heights = heights_;
+    T* __restrict fractions_x = fractions_x_;
+    T* __restrict fractions_y = fractions_y_;
+    T* __restrict bilinear_weights = bilinear_weights_;
+    const int32_t* __restrict num_columns = num_columns_;
+    const int32_t* __restrict num_rows = num_rows_;
+    const int32_t* __restrict level_starts = level_starts_;
+    int32_t* __restrict columns = columns_;
+    int32_t* __restrict rows = rows_;
+    int32_t* __restrict tokens = tokens_;
+    int32_t* __restrict all_inside = all_inside_;
+    int64_t* __restrict corner_offsets = corner_offsets_;
+    const int64_t token_stride = token_stride_;
     MMDET_LITE_INDEPENDENT
     for (int64_t i = 0; i < padded_; ++i) {
-      T x = from[2 * i] * widths[i] - T(0.5);
-      T y = from[2 * i + 1] * heights[i] - T(0.5);
+      T x = locations[2 * i] * widths[i] - T(0.5);
+      T y = locations[2 * i + 1] * heights[i] - T(0.5);
       // A point outside goes where all its pixels are outside and an integer can hold
       // it. The comparison is false for NaN: such a point counts as outside.
       x = (x > T(-1)) & (x < widths[i]) ? x : T(-2);
       y = (y > T(-1)) & (y < heights[i]) ? y : T(-2);
       columns[i] = Floor(x);
       rows[i] = Floor(y);
-      right[i] = x - static_cast<T>(columns[i]);
-      below[i] = y - static_cast<T>(rows[i]);
+      fractions_x[i] = x - static_cast<T>(columns[i]);
+      fractions_y[i] = y - static_cast<T>(rows[i]);
     }
     MMDET_LITE_INDEPENDENT
     for (int64_t i = 0; i < padded_; ++i) {
-      tokens[i] = starts[i] + rows[i] * columns_of_level[i] + columns[i];
-      inside[i] = (columns[i] >= 0) & (columns[i] + 1 < columns_of_level[i]) &
-                  (rows[i] >= 0) & (rows[i] + 1 < rows_of_level[i]);
+      tokens[i] = level_starts[i] + rows[i] * num_columns[i] + columns[i];
+      all_inside[i] = (columns[i] >= 0) & (columns[i] + 1 < num_columns[i]) &
+                      (rows[i] >= 0) & (rows[i] + 1 < num_rows[i]);
     }
     MMDET_LITE_INDEPENDENT
-    for (int64_t i = 0; i < padded_; ++i) offsets[i] = tokens[i] * stride;
+    for (int64_t i = 0; i < padded_; ++i) corner_offsets[i] = tokens[i] * token_stride;
     MMDET_LITE_INDEPENDENT
     for (int64_t i = 0; i < padded_; ++i) {
-      weights[4 * i] = (1 - right[i]) * (1 - below[i]);
-      weights[4 * i + 1] = right[i] * (1 - below[i]);
-      weights[4 * i + 2] = (1 - right[i]) * below[i];
-      weights[4 * i + 3] = right[i] * below[i];
+      bilinear_weights[4 * i] = (1 - fractions_x[i]) * (1 - fractions_y[i]);
+      bilinear_weights[4 * i + 1] = fractions_x[i] * (1 - fractions_y[i]);
+      bilinear_weights[4 * i + 2] = (1 - fractions_x[i]) * fractions_y[i];
+      bilinear_weights[4 * i + 3] = fractions_x[i] * fractions_y[i];
     }
   }
 
   int64_t size() const { return size_; }
-  const T* widths() const { return Numbers(2); }
-  const T* heights() const { return Numbers(3); }
+  const T* widths() const { return widths_; }
+  const T* heights() const { return heights_; }
 
-  // Distances from the pixels on the left, and from those above.
-  const T* right() const { return Numbers(4); }
-  const T* below() const { return Numbers(5); }
+  // How far from the pixel on the left to that on the right a point is, and from the
+  // one above to the one below.
+  const T* fractions_x() const { return fractions_x_; }
+  const T* fractions_y() const { return fractions_y_; }
 
   // Which of a point's pixels are inside the map: a bit for each, in the order of the
   // weights.
   __attribute__((noinline)) int PixelsInside(int64_t index) const {
-    const int64_t width = Indices(0)[index];
-    const int64_t height = Indices(1)[index];
+    const int64_t width = num_columns_[index];
+    const int64_t height = num_rows_[index];
     int inside = 0;
     for (int corner = 0; corner < 4; ++corner) {
-      const int64_t x = Indices(3)[index] + corner % 2;
-      const int64_t y = Indices(4)[index] + corner / 2;
+      const int64_t x = columns_[index] + corner % 2;
+      const int64_t y = rows_[index] + corner / 2;
       inside |= (x >= 0 && x < width && y >= 0 && y < height) << corner;
     }
     return inside;
   }
 
-  Located<T> located() const {
-    return {this, Offsets(0), Offsets(1), stride_, Indices(6), Numbers(6)};
+  SamplingPointsView<T> view() const {
+    return {this,          corner_offsets_, row_strides_,
+            token_stride_, all_inside_,     bilinear_weights_};
   }
 
  private:
-  T* Numbers(int64_t which) const { return numbers_.get() + which * padded_; }
-  int32_t* Indices(int64_t which) const { return indices_.get() + which * padded_; }
-  int64_t* Offsets(int64_t which) const { return offsets_.get() + which * padded_; }
-
   int64_t size_;
   // The size rounded up to whole vectors; every array goes on to there.
   int64_t padded_;
-  // Locations (two each), widths, heights, distances from the left and from above,
-  // weights (four each).
+  int64_t token_stride_ = 0;
+
+  // Parts of one buffer lie side by side in the cache.
   Buffer<T> numbers_;
-  // Widths, heights, first tokens of the levels; then columns, rows and tokens of the
-  // pixels above and left, and whether all four pixels are inside.
+  T* const locations_;  // (x, y) of each point
+  T* const widths_;     // of the levels
+  T* const heights_;
+  T* const fractions_x_;
+  T* const fractions_y_;
+  T* const bilinear_weights_;  // four for each point
+
   Buffer<int32_t> indices_;
-  // From the first token to the pixels above and left; from a row to the next.
+  int32_t* const num_columns_;  // the levels' widths and heights
+  int32_t* const num_rows_;
+  int32_t* const level_starts_;  // the levels' first tokens
+  int32_t* const columns_;       // of the pixels above and left
+  int32_t* const rows_;
+  int32_t* const tokens_;
+  int32_t* const all_inside_;  // whether a point's four pixels are
+
   Buffer<int64_t> offsets_;
-  int64_t stride_ = 0;
+  int64_t* const corner_offsets_;  // from the first token to the pixels above and left
+  int64_t* const row_strides_;     // from a row of the map to the next
 };
 
 template <typename T>
 template <typename Row>
-inline void Located<T>::Corners(int64_t index, Row* tokens, Row* outside,
-                                Row** corners) const {
-  Row* above = tokens + offsets[index];
+inline void SamplingPointsView<T>::FindCorners(int64_t index, Row* tokens, Row* outside,
+                                               Row** corners) const {
+  Row* above = tokens + corner_offsets[index];
   Row* below = above + row_strides[index];
   corners[0] = above;
-  corners[1] = above + stride;
+  corners[1] = above + token_stride;
   corners[2] = below;
-  corners[3] = below + stride;
+  corners[3] = below + token_stride;
   if (__builtin_expect(all_inside[index], 1)) return;
   const int inside = points->PixelsInside(index);
   for (int corner = 0; corner < 4; ++corner) {
@@ -336,7 +365,7 @@ inline void Located<T>::Corners(int64_t index, Row* tokens, Row* outside,
 
 // The points of one query and head, level by level.
 template <typename T>
-inline void SetLevels(const Inputs<T>& inputs, Points<T>* points) {
+inline void SetLevels(const Inputs<T>& inputs, SamplingPoints<T>* points) {
   for (int64_t i = 0; i < points->size(); ++i) {
     const Level& level = inputs.levels[i / inputs.sizes.num_points];
     points->SetLevel(i, level, level.start, inputs.token_stride);
@@ -471,9 +500,9 @@ void PlainForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end
   const int64_t dims = vectors * kLanes<T>;
   const int64_t num_samples = sizes.num_levels * sizes.num_points;
 
-  Points<T> points(num_samples);
+  SamplingPoints<T> points(num_samples);
   SetLevels(inputs, &points);
-  const Located<T> located = points.located();
+  const SamplingPointsView<T> view = points.view();
   Buffer<T> outside_row(dims);
   const T* const outside = outside_row.get();
   Buffer<T> sums(dims);
@@ -488,8 +517,8 @@ void PlainForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end
     Vector<T> registers[kVectors > 0 ? kVectors : 1] = {};
     memset(sums.get(), 0, dims * sizeof(T));
     for (int64_t i = 0; i < num_samples; ++i) {
-      located.Corners(i, value, outside, corners);
-      Pixels<T> pixels(corners, located.weights + 4 * i);
+      view.FindCorners(i, value, outside, corners);
+      Pixels<T> pixels(corners, view.bilinear_weights + 4 * i);
       pixels.weight0 *= attention_weights[i];
       pixels.weight1 *= attention_weights[i];
       pixels.weight2 *= attention_weights[i];
@@ -523,9 +552,9 @@ void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t 
   // From logits to weights each step waits for the one before it: a block of queries
   // takes them together, so that the machine has others to work on.
   constexpr int64_t kBlock = 4;
-  Points<T> points(num_samples);
+  SamplingPoints<T> points(num_samples);
   SetLevels(inputs, &points);
-  const Located<T> located = points.located();
+  const SamplingPointsView<T> view = points.view();
   Buffer<T> outside_row(dims);
   const T* const outside = outside_row.get();
   Buffer<T> sampled_values(kBlock * num_samples * dims);
@@ -548,8 +577,8 @@ void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t 
       PrefetchQuery<T>(inputs, nullptr, row + kPrefetchDistance * sizes.num_heads);
       points.Locate(inputs.locations + row * num_samples * 2);
       for (int64_t i = 0; i < num_samples; ++i) {
-        located.Corners(i, value, outside, corners);
-        const Pixels<T> pixels(corners, located.weights + 4 * i);
+        view.FindCorners(i, value, outside, corners);
+        const Pixels<T> pixels(corners, view.bilinear_weights + 4 * i);
         Vector<T> product = {};
         for (int64_t d = 0; d < dims; d += kLanes<T>) {
           const Vector<T> sample = pixels.Sample(d);
@@ -557,8 +586,8 @@ void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t 
           if (!kSeparateKey) product += sample * Load(query + d);
         }
         if (kSeparateKey) {
-          located.Corners(i, key, outside, corners);
-          const Pixels<T> key_pixels(corners, located.weights + 4 * i);
+          view.FindCorners(i, key, outside, corners);
+          const Pixels<T> key_pixels(corners, view.bilinear_weights + 4 * i);
           for (int64_t d = 0; d < dims; d += kLanes<T>) {
             product += key_pixels.Sample(d) * Load(query + d);
           }
@@ -605,26 +634,32 @@ class PixelProducts {
   explicit PixelProducts(int64_t size)
       : padded_(RoundUp(size, kPointsMultiple)),
         products_(8 * padded_),
-        results_(6 * padded_) {}
+        results_(6 * padded_),
+        grad_weights_(results_.get()),
+        logits_(grad_weights_ + padded_),
+        grad_weights_by_x_(logits_ + padded_),
+        grad_weights_by_y_(grad_weights_by_x_ + padded_),
+        logits_by_x_(grad_weights_by_y_ + padded_),
+        logits_by_y_(logits_by_x_ + padded_) {}
 
   // Where to write the products, eight for each point: of its four pixels' values, then
   // of their keys.
   T* products() const { return products_.get(); }
 
   // What Interpolate finds at the points.
-  T* grad_weights() const { return Results(0); }
-  T* logits() const { return Results(1); }
+  T* grad_weights() const { return grad_weights_; }
+  T* logits() const { return logits_; }
 
-  void Interpolate(const Points<T>& points) const {
+  void Interpolate(const SamplingPoints<T>& points) const {
     const T* __restrict products_of_points = products_.get();
-    const T* __restrict right = points.right();
-    const T* __restrict below = points.below();
-    T* __restrict grad_weights = Results(0);
-    T* __restrict logits = Results(1);
-    T* __restrict grad_weights_by_x = Results(2);
-    T* __restrict grad_weights_by_y = Results(3);
-    T* __restrict logits_by_x = Results(4);
-    T* __restrict logits_by_y = Results(5);
+    const T* __restrict fractions_x = points.fractions_x();
+    const T* __restrict fractions_y = points.fractions_y();
+    T* __restrict grad_weights = grad_weights_;
+    T* __restrict logits = logits_;
+    T* __restrict grad_weights_by_x = grad_weights_by_x_;
+    T* __restrict grad_weights_by_y = grad_weights_by_y_;
+    T* __restrict logits_by_x = logits_by_x_;
+    T* __restrict logits_by_y = logits_by_y_;
     MMDET_LITE_INDEPENDENT
     for (int64_t i = 0; i < padded_; ++i) {
       const T* product = products_of_points + 8 * i;
@@ -634,27 +669,29 @@ class PixelProducts {
       const T key_above = product[5] - product[4];
       const T key_below = product[7] - product[6];
       const T key_left = product[6] - product[4];
-      grad_weights_by_x[i] = value_above + below[i] * (value_below - value_above);
-      grad_weights_by_y[i] = value_left + right[i] * (value_below - value_above);
-      logits_by_x[i] = key_above + below[i] * (key_below - key_above);
-      logits_by_y[i] = key_left + right[i] * (key_below - key_above);
-      grad_weights[i] =
-          product[0] + below[i] * value_left + right[i] * grad_weights_by_x[i];
-      logits[i] = product[4] + below[i] * key_left + right[i] * logits_by_x[i];
+      grad_weights_by_x[i] = value_above + fractions_y[i] * (value_below - value_above);
+      grad_weights_by_y[i] = value_left + fractions_x[i] * (value_below - value_above);
+      logits_by_x[i] = key_above + fractions_y[i] * (key_below - key_above);
+      logits_by_y[i] = key_left + fractions_x[i] * (key_below - key_above);
+      grad_weights[i] = product[0] + fractions_y[i] * value_left +
+                        fractions_x[i] * grad_weights_by_x[i];
+      logits[i] =
+          product[4] + fractions_y[i] * key_left + fractions_x[i] * logits_by_x[i];
     }
   }
 
   // Writes the gradients of the locations, given the gradients of the logits. All
   // arrays have room for whole vectors.
-  void Differentiate(const Points<T>& points, const T* __restrict attention_weights,
+  void Differentiate(const SamplingPoints<T>& points,
+                     const T* __restrict attention_weights,
                      const T* __restrict grad_logits,
                      T* __restrict grad_locations) const {
     const T* __restrict widths = points.widths();
     const T* __restrict heights = points.heights();
-    const T* __restrict grad_weights_by_x = Results(2);
-    const T* __restrict grad_weights_by_y = Results(3);
-    const T* __restrict logits_by_x = Results(4);
-    const T* __restrict logits_by_y = Results(5);
+    const T* __restrict grad_weights_by_x = grad_weights_by_x_;
+    const T* __restrict grad_weights_by_y = grad_weights_by_y_;
+    const T* __restrict logits_by_x = logits_by_x_;
+    const T* __restrict logits_by_y = logits_by_y_;
     MMDET_LITE_INDEPENDENT
     for (int64_t i = 0; i < padded_; ++i) {
       grad_locations[2 * i] = widths[i] * (attention_weights[i] * grad_weights_by_x[i] +
@@ -666,12 +703,15 @@ class PixelProducts {
   }
 
  private:
-  T* Results(int64_t which) const { return results_.get() + which * padded_; }
-
   int64_t padded_;
   Buffer<T> products_;
-  // Gradients of the weights and logits; then their derivatives by x and y.
   Buffer<T> results_;
+  T* const grad_weights_;
+  T* const logits_;
+  T* const grad_weights_by_x_;
+  T* const grad_weights_by_y_;
+  T* const logits_by_x_;
+  T* const logits_by_y_;
 };
 
 template <typename T, int kVectors, Attention kAttention>
@@ -684,9 +724,9 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
   const int64_t num_samples = sizes.num_levels * num_points;
   const int64_t padded = RoundUp(num_samples, kPointsMultiple);
 
-  Points<T> points(num_samples);
+  SamplingPoints<T> points(num_samples);
   SetLevels(inputs, &points);
-  const Located<T> located = points.located();
+  const SamplingPointsView<T> view = points.view();
   PixelProducts<T> pixel_products(num_samples);
   T* const products_of_points = pixel_products.products();
   Buffer<T> outside_row(dims);
@@ -712,8 +752,8 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
 
     for (int64_t i = 0; i < num_samples; ++i) {
       Vector<T> products[8] = {};
-      located.Corners(i, value, outside, corners);
-      const Pixels<T> pixels(corners, located.weights + 4 * i);
+      view.FindCorners(i, value, outside, corners);
+      const Pixels<T> pixels(corners, view.bilinear_weights + 4 * i);
       for (int64_t d = 0; d < dims; d += kLanes<T>) {
         const Vector<T> part = Load(grad_output + d);
         products[0] += Load(pixels.corner0 + d) * part;
@@ -726,8 +766,8 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
         }
       }
       if constexpr (kAttention == Attention::kSeparateKey) {
-        located.Corners(i, key, outside, corners);
-        const Pixels<T> key_pixels(corners, located.weights + 4 * i);
+        view.FindCorners(i, key, outside, corners);
+        const Pixels<T> key_pixels(corners, view.bilinear_weights + 4 * i);
         for (int64_t d = 0; d < dims; d += kLanes<T>) {
           AddKeyProducts(key_pixels, query, d, products);
           Store(keys + i * dims + d, key_pixels.Sample(d));
@@ -810,7 +850,7 @@ void TokenBackwardRange(const Inputs<T>& inputs, const T* points_by_level,
   T* const outside = sums + most_tokens * dims;
   // Queries are located several at a time, to fill vectors with a level's few points.
   constexpr int64_t kBlock = 16;
-  Points<T> points(kBlock * num_points);
+  SamplingPoints<T> points(kBlock * num_points);
   Buffer<T> locations(kBlock * num_points * 2);
   T* corners[4];
 
@@ -823,7 +863,7 @@ void TokenBackwardRange(const Inputs<T>& inputs, const T* points_by_level,
     const int64_t item_rows =
         (batch * sizes.num_queries * sizes.num_heads + head) * dims;
     for (int64_t i = 0; i < points.size(); ++i) points.SetLevel(i, level, 0, dims);
-    const Located<T> located = points.located();
+    const SamplingPointsView<T> view = points.view();
     memset(sums, 0, tokens * dims * sizeof(T));
 
     for (int64_t block = 0; block < sizes.num_queries; block += kBlock) {
@@ -846,8 +886,8 @@ void TokenBackwardRange(const Inputs<T>& inputs, const T* points_by_level,
         const T* grad_logits = attention_weights + num_points;
         for (int64_t i = 0; i < num_points; ++i) {
           const int64_t point = member * num_points + i;
-          located.Corners(point, sums, outside, corners);
-          const T* of_point = located.weights + 4 * point;
+          view.FindCorners(point, sums, outside, corners);
+          const T* of_point = view.bilinear_weights + 4 * point;
           const T weights[4] = {of_point[0], of_point[1], of_point[2], of_point[3]};
           const T attention_weight = attention_weights[i];
           const T grad_logit = grad_logits[i];
