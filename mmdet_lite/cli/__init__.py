@@ -7,6 +7,7 @@ from .config import (
     read_config,
 )
 from .exit import exit_on_config_error
+from .output import require_writable_folder
 from .own_data import set_epochs, set_image_size, use_own_data
 from .preflight import check_data
 
@@ -17,6 +18,7 @@ __all__ = [
     "exit_on_config_error",
     "load_config",
     "read_config",
+    "require_writable_folder",
     "set_epochs",
     "set_image_size",
     "use_own_data",

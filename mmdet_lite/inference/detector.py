@@ -1,0 +1,79 @@
+"""mmdet's inferencer for a config and weights that fit each other."""
+
+from pathlib import Path
+
+import torch
+from mmdet.apis import DetInferencer
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+
+from ..checkpoint.files import read_mmengine
+from ..checkpoint.fit import require_fit
+from ..errors import ConfigError
+
+
+def load_detector(
+    cfg: Config, weights: str | Path, device: str | None = None
+) -> DetInferencer:
+    """Build mmdet's ``DetInferencer``, and refuse weights that do not fit.
+
+    The names of the classes are the checkpoint's, or those of the config's test set
+    where the checkpoint has none.
+
+    Args:
+        cfg: a whole config of a detector; it is not changed.
+        weights: path or URL of a checkpoint of mmengine.
+        device: such as ``'cpu'`` or ``'cuda:0'``; None for the best one that there is.
+
+    Returns:
+        DetInferencer: with the model in its ``model``, in evaluation mode.
+
+    Raises:
+        ConfigError: there is no such device, the checkpoint cannot be read or does not
+            fit the model, the model needs texts, or the number of class names is not
+            the model's.
+    """
+    if device is not None:
+        _require_device(device)
+    checkpoint = read_mmengine(weights)
+    cfg = Config(cfg.to_dict())
+    if "language_model" in cfg.model:
+        raise ConfigError(
+            f"{cfg.model.type} finds what texts name: call mmdet's DetInferencer with "
+            "texts=..."
+        )
+    visualizer = cfg.get("visualizer") or {"type": "DetLocalVisualizer"}
+    visualizer["vis_backends"] = None  # Nothing is logged.
+    cfg.visualizer = visualizer
+    if "classes" not in checkpoint.get("meta", {}).get("dataset_meta", {}):
+        classes = _classes_of(cfg)
+    else:
+        classes = tuple(checkpoint["meta"]["dataset_meta"]["classes"])
+    heads = cfg.model.get("bbox_head", {})
+    num_classes = None if isinstance(heads, list) else heads.get("num_classes")
+    if num_classes is not None and len(classes) != num_classes:
+        raise ConfigError(
+            f"model.bbox_head.num_classes is {num_classes}, but there are names of "
+            f"{len(classes)} classes: {', '.join(classes[:10])}"
+        )
+    detector = DetInferencer(cfg, str(weights), device, show_progress=False)
+    require_fit(detector.model, checkpoint["state_dict"], weights)
+    detector.model.dataset_meta["classes"] = classes
+    detector.visualizer.dataset_meta = detector.model.dataset_meta
+    return detector
+
+
+def _require_device(device: str) -> None:
+    try:
+        wanted = torch.device(device)
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--device {device} cannot be used: {reason}") from error
+
+
+def _classes_of(cfg: Config) -> tuple[str, ...]:
+    dataset = DATASETS.build(
+        {**cfg.test_dataloader.dataset, "lazy_init": True, "pipeline": []}
+    )
+    return tuple(dataset.metainfo["classes"])

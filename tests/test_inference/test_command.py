@@ -1,0 +1,56 @@
+"""The tool says in one line what is wrong, and what came of a run."""
+
+import runpy
+import sys
+
+import pytest
+from mmengine.config import Config
+
+
+@pytest.fixture
+def run(repository, digits_config, weights, tmp_path, monkeypatch, capsys):
+    """Function that runs the tool; its status, and the last line on stderr."""
+    config = tmp_path / "digits.py"
+    Config(digits_config.to_dict()).dump(str(config))
+
+    def run(*inputs, config=config, weights=weights, out=tmp_path / "out", more=()):
+        arguments = ["--config", config, "--weights", weights, "--out", out, *more]
+        monkeypatch.setattr("sys.argv", ["inference.py", *map(str, inputs)])
+        sys.argv += map(str, arguments)
+        try:
+            runpy.run_path(str(repository / "tools" / "inference.py"), None, "__main__")
+        except SystemExit as end:
+            if isinstance(end.code, str):
+                return 1, end.code
+            return end.code, capsys.readouterr().err.strip().splitlines()[-1]
+        return 0, capsys.readouterr().out.strip().splitlines()[-1]
+
+    return run
+
+
+def test_a_readable_file_ends_well(run, folder):
+    status, line = run(folder / "a.png", more=["--score-thr", "0"])
+    assert status == 0
+    assert "in 1 pictures and 0 frames" in line
+
+
+def test_an_unreadable_file_is_counted_in_the_status(run, folder, tmp_path):
+    assert run(folder) == (1, "error: 1 files could not be read")
+    assert (tmp_path / "out" / "detections.json").is_file()
+
+
+def test_faults_are_one_line_before_the_work(run, folder, weights, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "text.pth").write_text("no checkpoint")
+    picture = folder / "a.png"
+    for status, line in (
+        run(tmp_path / "gone"),
+        run(picture, config="gone.py"),
+        run(picture, weights="gone.pth"),
+        run(picture, weights=tmp_path / "text.pth"),
+        run(picture, out=tmp_path / "file"),
+        run(picture, out=tmp_path / "file" / "below"),
+    ):
+        assert status == 2
+        assert line.startswith("error: ")
+    assert not (tmp_path / "out" / "detections.json").exists()

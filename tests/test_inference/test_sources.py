@@ -1,0 +1,52 @@
+"""Files and folders become pictures and videos, each with a place of its own."""
+
+import pytest
+
+from mmdet_lite.errors import ConfigError
+from mmdet_lite.inference import find_sources
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("b.JPG", "a.png", ".hidden.png", "sub/a.png", "film.MP4", "x.txt"):
+        file = tmp_path / "in" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    return tmp_path / "in"
+
+
+def paths(sources):
+    return [(source.target.as_posix(), source.is_video) for source in sources]
+
+
+def test_folder_gives_its_pictures_and_videos_by_name(tree, tmp_path):
+    assert paths(find_sources([tree], tmp_path / "out")) == [
+        ("pictures/a.png", False),
+        ("pictures/b.JPG", False),
+        ("videos/film.mp4", True),
+        ("pictures/sub/a.png", False),
+    ]
+
+
+def test_equal_names_do_not_overwrite_each_other(tree, tmp_path):
+    sources = find_sources([tree / "a.png", tree / "sub" / "a.png"], tmp_path / "out")
+    assert paths(sources) == [("pictures/a.png", False), ("pictures/a_2.png", False)]
+
+
+def test_results_of_an_earlier_run_are_passed_over(tree):
+    out = tree / "sub"
+    assert "pictures/sub/a.png" not in dict(paths(find_sources([tree], out)))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gone.png", "there is no file or folder"),
+        ("x.txt", "neither a picture nor a video by its name"),
+        ("empty", "holds no picture and no video"),
+    ],
+)
+def test_what_cannot_be_detected_in_is_refused(tree, tmp_path, name, message):
+    (tree / "empty").mkdir()
+    with pytest.raises(ConfigError, match=message):
+        find_sources([tree / name], tmp_path / "out")

@@ -1,0 +1,111 @@
+"""Detect in pictures, folders of them and videos.
+
+    python tools/inference.py IMAGE FOLDER VIDEO \
+        --config CONFIG --weights CHECKPOINT --out found
+
+Leaves in the folder that --out names detections.json (COCO's form), pictures/ and
+videos/. Status 1 if a file could not be read; docs/inference.md has the rest.
+"""
+
+import argparse
+import sys
+
+from mmdet.utils import register_all_modules
+from mmengine.config import DictAction
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+
+import mmdet_lite  # noqa: F401  (registers its modules)
+from mmdet_lite.checkpoint.files import require_checkpoint
+from mmdet_lite.cli import (
+    exit_on_config_error,
+    read_config,
+    require_writable_folder,
+)
+from mmdet_lite.inference import detect_to_folder, find_sources, load_detector
+from mmdet_lite.runtime import keep_freed_memory
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="pictures, videos, and folders of them, subfolders too",
+    )
+    parser.add_argument(
+        "--config",
+        required=True,
+        help="path of a config, or mmdet::PATH for one that mmdet ships",
+    )
+    parser.add_argument(
+        "--weights", required=True, metavar="CHECKPOINT", help="path of the checkpoint"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder for the results"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU if any")
+    parser.add_argument(
+        "--batch-size", type=int, default=1, help="pictures or frames at a time"
+    )
+    parser.add_argument(
+        "--score-thr",
+        type=float,
+        default=0.3,
+        help="lowest score that is drawn and written; default 0.3",
+    )
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="draw and write these only; default: all",
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="override settings of the config",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Check everything, load the model, detect, say what came of it."""
+    args = parse_args()
+    register_all_modules(init_default_scope=True)
+    MMLogger.get_instance("mmengine").setLevel("ERROR")
+    with exit_on_config_error():
+        sources = find_sources(args.inputs, args.out)
+        cfg = read_config(args.config, args.cfg_options)
+        require_checkpoint(args.weights)
+        out = require_writable_folder(args.out, "--out")
+        device = args.device or get_device()
+        if device == "cpu":
+            keep_freed_memory()
+        detector = load_detector(cfg, args.weights, device)
+        outcome = detect_to_folder(
+            detector,
+            sources,
+            out,
+            args.batch_size,
+            args.score_thr,
+            args.classes,
+            {"config": args.config, "weights": args.weights},
+        )
+    print(
+        f"{outcome.detections} detections in {outcome.images} pictures and "
+        f"{outcome.frames} frames of videos: {outcome.results}"
+    )
+    if outcome.unreadable:
+        for path in outcome.unreadable:
+            print(f"not readable: {path}", file=sys.stderr)
+        raise SystemExit(f"error: {len(outcome.unreadable)} files could not be read")
+
+
+if __name__ == "__main__":
+    main()
