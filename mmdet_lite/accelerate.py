@@ -7,8 +7,6 @@ The one switch, in a config of any of them::
 See :mod:`mmdet_lite.ops.accelerate` for what it replaces.
 """
 
-from .ops.accelerate import mmcv_operator
+from .ops.accelerate import accelerate_mmcv
 
-# Entered and never left: it holds for as long as the process.
-_FOR_GOOD = mmcv_operator(fast=True)
-_FOR_GOOD.__enter__()
+accelerate_mmcv()

@@ -35,6 +35,7 @@ from mmdet_lite.benchmark.models import (
 )
 from mmdet_lite.benchmark.operators import measure_operators
 from mmdet_lite.cli import exit_on_config_error, read_config
+from mmdet_lite.errors import ConfigError
 from mmdet_lite.runtime import keep_freed_memory, warn_of_slow_autocast
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -105,6 +106,12 @@ def parse_args() -> argparse.Namespace:
             default=[],
             help="subjects that also run under autocast to bfloat16",
         )
+        model.add_argument(
+            "--optimize",
+            nargs="+",
+            default=[],
+            help="subjects that also run made fast for predictions",
+        )
     training = commands.add_parser("training", parents=[shared], help="an iteration")
     training.add_argument("--config", required=True, help="of the detector to train")
     training.add_argument(
@@ -137,6 +144,8 @@ def main() -> None:
         warn_of_slow_autocast(device.type)
     environment = describe_environment(device)
     with exit_on_config_error():
+        if args.give_memory_back and getattr(args, "optimize", None):
+            raise ConfigError("--optimize keeps freed memory, --give-memory-back not")
         if args.json:
             path = measurement_path(args.json, args.command, environment)
             require_commit(path, REPOSITORY)
@@ -169,6 +178,7 @@ def main() -> None:
                 args.repeats,
                 args.bfloat16,
                 args.batch,
+                args.optimize,
             )
     measurement = {
         "kind": args.command,

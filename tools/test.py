@@ -24,6 +24,8 @@ from mmdet_lite.cli import (
 )
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.runtime import (
+    OptimizeForInferenceHook,
+    inference_dtype,
     keep_freed_memory,
     predict_in_float32,
     warn_of_slow_autocast,
@@ -51,6 +53,12 @@ def parse_args() -> argparse.Namespace:
         help="test in mixed precision: float16 on a GPU, bfloat16 on a processor",
     )
     parser.add_argument(
+        "--optimize",
+        action="store_true",
+        help="make the model fast first: fold its batch norms, and what else "
+        "docs/inference.md says",
+    )
+    parser.add_argument(
         "--tta", action="store_true", help="average predictions over flipped images"
     )
     return parser.parse_args()
@@ -70,7 +78,7 @@ def main() -> None:
         if args.out is not None and not args.out.endswith((".pkl", ".pickle")):
             raise ConfigError(f"--out must end in .pkl or .pickle, but is {args.out}")
         cfg.load_from = args.checkpoint
-        if args.amp:
+        if args.amp and not args.optimize:
             warn_of_slow_autocast(device_type)
             cfg.test_cfg.fp16 = True  # mmengine's name for autocast of any kind.
         if args.show or args.show_dir:
@@ -82,7 +90,10 @@ def main() -> None:
         if args.tta:
             use_test_time_augmentation(cfg)
         runner = Runner.from_cfg(cfg)
-        if args.amp:
+        if args.optimize:
+            dtype = inference_dtype(device_type) if args.amp else None
+            runner.register_hook(OptimizeForInferenceHook(dtype))
+        elif args.amp:
             predict_in_float32(runner.model)
         if args.out is not None:
             runner.test_evaluator.metrics.append(DumpDetResults(args.out))

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..cli import read_config
 from ..flops.counter import without_pretrained_weights
 from ..ops.accelerate import mmcv_operator
+from ..runtime import optimize_for_inference
 from .matmul import matmuls_of
 from .timing import Run, peak_memory, time_interleaved
 
@@ -66,6 +67,7 @@ def measure_models(
     repeats: int,
     bfloat16: Sequence[str] = (),
     batch: int = 1,
+    optimized: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Time inference of whole models or of their encoders.
 
@@ -77,9 +79,13 @@ def measure_models(
         repeats: counted runs.
         bfloat16: those of the names that also run under autocast to bfloat16.
         batch: images.
+        optimized: those of the names that also run as
+            :func:`~mmdet_lite.runtime.optimize_for_inference` makes them; of
+            ``bfloat16`` too where it names them.
 
     Returns:
-        list: a row for each name, and for each of ``bfloat16`` another: ``config`` and
+        list: a row for each name, and for each of ``bfloat16`` and ``optimized``
+        another: ``subject``, with ", optimized" where it is; ``config`` and
         the ``options`` that change it, time, the time of its matrix multiplications
         alone (convolutions are not counted among them), their multiply-accumulates,
         and ``peak_memory`` in bytes. Encoders have ``difference`` too: root mean square
@@ -88,19 +94,29 @@ def measure_models(
     Raises:
         ConfigError: there is no such subject.
     """
-    cases = [(name, False) for name in names] + [(name, True) for name in bfloat16]
+    fast_names = {f"{name}, optimized": name for name in optimized}
+    cases = [(name, False) for name in (*names, *fast_names)]
+    cases += [(name, True) for name in bfloat16]
+    cases += [(key, True) for key, name in fast_names.items() if name in bfloat16]
     models: dict[str, Run] = {}
     subjects: dict[str, Run] = {}
     matmuls: dict[str, Run] = {}
     multiplies = {}
     chosen: dict[str, Subject] = {}
     fast: dict[str, bool] = {}
-    for name in dict.fromkeys([*names, *bfloat16]):
-        chosen[name] = SUBJECTS.get(name, Subject(config=name))
+    labels: dict[str, str] = {}
+    for name in dict.fromkeys([*names, *bfloat16, *fast_names]):
+        given = fast_names.get(name, name)
+        label = given if given in SUBJECTS else Path(given).stem
+        labels[name] = label + name.removeprefix(given)
+        chosen[name] = SUBJECTS.get(given, Subject(config=given))
         cfg = read_config(chosen[name].config, chosen[name].options)
         is_fast = chosen[name].fast
         fast[name] = _is_accelerated(cfg) if is_fast is None else is_fast
         model = _build(cfg, device).eval()
+        if name in fast_names:
+            model = optimize_for_inference(model)
+            fast[name] = True
         models[name] = _inference(model, part, image_shape, batch)
     for name, half in cases:
         subject = f"{name}, {_dtype_name(half)}"
@@ -119,7 +135,7 @@ def measure_models(
     for (name, half), subject in zip(cases, subjects, strict=True):
         rows.append(
             {
-                "subject": name if name in SUBJECTS else Path(name).stem,
+                "subject": labels[name],
                 "config": chosen[name].config,
                 "options": chosen[name].options,
                 "part": part,

@@ -56,3 +56,8 @@ def mmcv_operator(fast: bool) -> Iterator[None]:
         yield
     finally:
         mmcv_module.multi_scale_deformable_attn_pytorch = before
+
+
+def accelerate_mmcv() -> None:
+    """Let mmcv's module run on this package's operator from now on."""
+    mmcv_module.multi_scale_deformable_attn_pytorch = fast_mmcv_operator

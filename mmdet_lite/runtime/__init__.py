@@ -1,4 +1,4 @@
-"""How a process computes: what it does with freed memory, and in which precision."""
+"""How a process computes: memory, precision, speed of predictions."""
 
 from .memory import keep_freed_memory
 from .mixed_precision import (
@@ -6,10 +6,18 @@ from .mixed_precision import (
     predict_in_float32,
     warn_of_slow_autocast,
 )
+from .optimize import (
+    OptimizeForInferenceHook,
+    inference_dtype,
+    optimize_for_inference,
+)
 
 __all__ = [
+    "OptimizeForInferenceHook",
     "has_bfloat16_instructions",
+    "inference_dtype",
     "keep_freed_memory",
+    "optimize_for_inference",
     "predict_in_float32",
     "warn_of_slow_autocast",
 ]

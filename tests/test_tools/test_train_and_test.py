@@ -95,7 +95,7 @@ def test_testing_a_checkpoint_repeats_its_metrics(run_tool, trained, tmp_path):
     assert len(pickle.loads((tmp_path / "predictions.pkl").read_bytes())) == 4
 
 
-@pytest.mark.parametrize("flag", ["--tta", "--amp"])
+@pytest.mark.parametrize("flag", ["--tta", "--amp", "--optimize"])
 def test_variants_of_testing_run(run_tool, trained, tmp_path, flag):
     result = run_tool("test", trained / "epoch_2.pth", "--work-dir", tmp_path, flag)
     assert result.returncode == 0, result.stderr[-3000:]

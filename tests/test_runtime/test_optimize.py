@@ -1,0 +1,117 @@
+"""A detector made fast predicts what it predicted before."""
+
+import pytest
+import torch
+from mmcv.ops import multi_scale_deform_attn as mmcv_module
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+from mmengine.model import BaseModel
+from torch import nn
+
+from mmdet_lite.errors import ConfigError
+from mmdet_lite.ops.accelerate import fast_mmcv_operator, mmcv_operator
+from mmdet_lite.runtime import has_bfloat16_instructions, optimize_for_inference
+from mmdet_lite.runtime import optimize as module_under_test
+
+CONFIGS = {
+    "EfficientNetLite": "lite-dino_h3l1-2p1x3_effnet-lite0_1xb2-8e_bccd.py",
+    "ResNet": "lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py",
+    "mmdet's Deformable DETR": "mmdet::deformable_detr/"
+    "deformable-detr-refine-twostage_r50_16xb2-50e_coco.py",
+}
+
+
+@pytest.fixture
+def build(small_config):
+    """Function that builds a detector whose norms are as if trained."""
+
+    def build(name):
+        torch.manual_seed(0)
+        cfg = small_config(CONFIGS[name]).model
+        cfg.backbone.pop("frozen_stages", None)
+        model = MODELS.build(cfg).eval()
+        for norm in model.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                nn.init.uniform_(norm.running_mean, -0.5, 0.5)
+                nn.init.uniform_(norm.running_var, 0.5, 2)
+                nn.init.uniform_(norm.weight, 0.5, 1.5)
+                nn.init.uniform_(norm.bias, -0.5, 0.5)
+        return model
+
+    with mmcv_operator(fast=False):  # Leaves mmcv as it was for other tests.
+        yield build
+
+
+def predict(model, mode="predict"):
+    data = model.data_preprocessor(demo_mm_inputs(2, [[3, 96, 128], [3, 80, 96]]))
+    with torch.no_grad():
+        return model(**data, mode=mode)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_boxes_and_scores_stay(build, name):
+    model = build(name)
+    before = predict(model)
+    fast = optimize_for_inference(model)
+    assert fast is model
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in model.backbone.modules())
+    assert any(isinstance(m, nn.GroupNorm) for m in model.neck.modules())
+    for old, new in zip(before, predict(model), strict=True):
+        old, new = old.pred_instances, new.pred_instances
+        torch.testing.assert_close(new.scores, old.scores, rtol=1e-3, atol=1e-4)
+        # Of equal scores either may come first.
+        same = old.labels == new.labels
+        assert same.float().mean() > 0.8
+        torch.testing.assert_close(
+            new.bboxes[same], old.bboxes[same], rtol=1e-3, atol=0.05
+        )
+
+
+@pytest.mark.skipif(
+    not has_bfloat16_instructions(), reason="this processor emulates bfloat16"
+)
+def test_bfloat16_on_request_predicts_float32(build):
+    model = build("ResNet")
+    exact = predict(model)[0].pred_instances.scores
+    optimize_for_inference(model, torch.bfloat16)
+    scores = predict(model)[0].pred_instances.scores
+    assert scores.dtype == torch.float32
+    assert not torch.equal(scores, exact)
+    torch.testing.assert_close(scores, exact, rtol=0.1, atol=0.02)
+
+
+def test_emulated_and_unknown_dtypes_are_refused(build, monkeypatch):
+    model = build("ResNet")
+    with pytest.raises(ConfigError, match=r"not for torch\.float16"):
+        optimize_for_inference(model, torch.float16)
+    monkeypatch.setattr(module_under_test, "has_bfloat16_instructions", lambda: False)
+    with pytest.raises(ConfigError, match="no instructions for bfloat16"):
+        optimize_for_inference(model, torch.bfloat16)
+
+
+def test_norms_that_do_not_follow_their_convolution_are_refused():
+    """mmcv folds by order of registration, past whatever lies between."""
+
+    class Detector(BaseModel):
+        def __init__(self):
+            super().__init__()
+            norm = nn.BatchNorm2d(4)
+            nn.init.uniform_(norm.running_mean, 0.5, 1)
+            self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), norm)
+
+        def extract_feat(self, image):
+            return (self.backbone(image),)
+
+        def forward(self, inputs, data_samples=None, mode="tensor"):
+            return self.extract_feat(inputs)
+
+    torch.manual_seed(0)
+    with pytest.raises(ConfigError, match="cannot be folded"):
+        optimize_for_inference(Detector())
+
+
+def test_stock_attention_runs_on_the_fast_operator(build):
+    model = build("mmdet's Deformable DETR")
+    assert mmcv_module.multi_scale_deformable_attn_pytorch is not fast_mmcv_operator
+    optimize_for_inference(model)
+    assert mmcv_module.multi_scale_deformable_attn_pytorch is fast_mmcv_operator
