@@ -1,4 +1,4 @@
-"""Test a checkpoint on the test set of a config.
+"""Test a checkpoint on the test set of a config: how good it is, and how fast.
 
 python tools/test.py CONFIG CHECKPOINT
 python tools/test.py CONFIG CHECKPOINT --show-dir pictures --out results.pkl
@@ -24,6 +24,7 @@ from mmdet_lite.cli import (
 )
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.runtime import (
+    LatencyHook,
     OptimizeForInferenceHook,
     inference_dtype,
     keep_freed_memory,
@@ -95,6 +96,7 @@ def main() -> None:
             runner.register_hook(OptimizeForInferenceHook(dtype))
         elif args.amp:
             predict_in_float32(runner.model)
+        runner.register_hook(LatencyHook())
         if args.out is not None:
             runner.test_evaluator.metrics.append(DumpDetResults(args.out))
         runner.test()

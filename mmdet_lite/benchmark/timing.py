@@ -3,15 +3,13 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from ctypes import CDLL
-from pathlib import Path
 from typing import Any
 
 import torch
 
-Run = Callable[[], Any]
+from ..runtime.memory import read_peak_memory, reset_peak_memory, synchronize
 
-_PROC_SELF = Path("/proc/self")
+Run = Callable[[], Any]
 
 
 def time_interleaved(
@@ -31,10 +29,10 @@ def time_interleaved(
     times: dict[str, list[float]] = {name: [] for name in subjects}
     for round_index in range(repeats + 1):
         for name, run in subjects.items():
-            _synchronize(device)
+            synchronize(device)
             start = time.perf_counter()
             run()
-            _synchronize(device)
+            synchronize(device)
             if round_index > 0:
                 times[name].append(time.perf_counter() - start)
     return {
@@ -56,31 +54,8 @@ def peak_memory(run: Run, device: torch.device) -> int | None:
     Returns:
         int | None: bytes; None where the system does not tell.
     """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        _synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
-    try:
-        trim = CDLL(None).malloc_trim
-        trim(0)
-        # Writing 5 sets the peak back to what the process holds now.
-        (_PROC_SELF / "clear_refs").write_text("5")
-    except (AttributeError, OSError):
-        return None
-    before = _status_bytes("VmRSS")
+    before = reset_peak_memory(device)
     run()
-    return max(0, _status_bytes("VmHWM") - before)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _status_bytes(field: str) -> int:
-    for line in (_PROC_SELF / "status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {field}")
+    synchronize(device)
+    peak = read_peak_memory(device)
+    return None if before is None or peak is None else max(0, peak - before)

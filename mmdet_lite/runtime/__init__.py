@@ -1,5 +1,6 @@
 """How a process computes: memory, precision, speed of predictions."""
 
+from .latency import LatencyHook
 from .memory import keep_freed_memory
 from .mixed_precision import (
     has_bfloat16_instructions,
@@ -13,6 +14,7 @@ from .optimize import (
 )
 
 __all__ = [
+    "LatencyHook",
     "OptimizeForInferenceHook",
     "has_bfloat16_instructions",
     "inference_dtype",

@@ -1,12 +1,17 @@
-"""Keep freed memory inside the process instead of handing it back to the system."""
+"""What a process does with freed memory, and the most that it held."""
 
 import ctypes
 import sys
+from pathlib import Path
+
+import torch
 
 # Parameters of mallopt(3) in glibc's <malloc.h>.
 _M_TRIM_THRESHOLD = -1
 _M_TOP_PAD = -2
 _M_MMAP_MAX = -4
+
+_PROC_SELF = Path("/proc/self")
 
 
 def keep_freed_memory() -> bool:
@@ -29,3 +34,52 @@ def keep_freed_memory() -> bool:
         return False
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 64 << 20))
     return all(mallopt(parameter, value) == 1 for parameter, value in settings)
+
+
+def reset_peak_memory(device: torch.device) -> int | None:
+    """Start to look for the peak of memory anew.
+
+    Args:
+        device: a GPU, of which PyTorch's own memory counts, or the processor, where
+            all that the process holds does.
+
+    Returns:
+        int | None: bytes that are held now; None where the system does not tell.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        # Writing 5 sets the peak back to what the process holds now.
+        (_PROC_SELF / "clear_refs").write_text("5")
+        return _status_bytes("VmRSS")
+    except (AttributeError, OSError):
+        return None
+
+
+def read_peak_memory(device: torch.device) -> int | None:
+    """Most bytes held at a time since :func:`reset_peak_memory`.
+
+    Returns:
+        int | None: bytes; None where the system does not tell.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        return _status_bytes("VmHWM")
+    except OSError:
+        return None
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _status_bytes(field: str) -> int:
+    for line in (_PROC_SELF / "status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}")

@@ -91,6 +91,8 @@ def test_testing_a_checkpoint_repeats_its_metrics(run_tool, trained, tmp_path):
     ]
     last = validation_metrics(logged_scalars(trained))[-1]
     assert {name: metrics[name] for name in last} == last
+    assert metrics["latency/median_ms"] > 0
+    assert "latency per image" in result.stdout.splitlines()[-1]
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 4
     assert len(pickle.loads((tmp_path / "predictions.pkl").read_bytes())) == 4
 
