@@ -170,7 +170,7 @@ def test_the_registry_builds_it():
 def test_autocast_keeps_the_locations_in_single_precision(attention, monkeypatch):
     seen = {}
 
-    def record(query, value, shapes, starts, sampling_locations, **kwargs):
+    def record(query, value, sampling_locations, **kwargs):
         seen["dtype"] = sampling_locations.dtype
         seen["value"] = value.dtype
         return value.new_zeros(*query.shape[:2], 16)
