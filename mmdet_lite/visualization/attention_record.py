@@ -8,6 +8,7 @@ import torch
 from mmcv.ops import MultiScaleDeformableAttention
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..layers.key_aware_attention import (
     KeyAwareDeformableAttention,
     sampling_locations_from,
@@ -55,7 +56,7 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, list[AttentionRecor
         ``'encoder.layers.0.self_attn'``; detached tensors.
 
     Raises:
-        ValueError: the model has no such attention.
+        ConfigError: the model has no such attention.
     """
     attentions = {
         name: module
@@ -63,7 +64,7 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, list[AttentionRecor
         if isinstance(module, MultiScaleDeformableAttention)
     }
     if not attentions:
-        raise ValueError(f"{type(model).__name__} has no deformable attention")
+        raise ConfigError(f"{type(model).__name__} has no deformable attention")
     records: dict[str, list[AttentionRecord]] = {name: [] for name in attentions}
 
     def hook_of(name: str):
