@@ -1,5 +1,6 @@
 """Build a detector with trained weights that fit it in every name and shape."""
 
+from copy import deepcopy
 from pathlib import Path
 
 from mmdet.evaluation import get_classes
@@ -35,8 +36,9 @@ def load_detector(
     checkpoint = read_mmengine(weights)
     if cfg.get("model") is None:
         raise ConfigError("the config has no model")
-    # Building alone fetches no pretrained weights; init_weights would.
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    # Building alone fetches no pretrained weights, init_weights would; it changes its
+    # config.
+    model = revert_sync_batchnorm(MODELS.build(deepcopy(cfg.model)))
     state_dict = {
         name.removeprefix("module."): tensor
         for name, tensor in checkpoint["state_dict"].items()

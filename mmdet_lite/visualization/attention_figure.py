@@ -86,8 +86,9 @@ def _draw(
     axes: "Axes", panel: AttentionPanel, view: np.ndarray, norm: "Normalize"
 ) -> None:
     height, width = panel.image.shape[:2]
-    faded = 255 - (255 - panel.image[..., ::-1].astype(float)) * 0.55
-    axes.imshow(faded.astype(np.uint8), extent=(0, width, height, 0))
+    # Grey, so that all colour is attention.
+    faded = 255 - (255 - panel.image.mean(-1)) * 0.55
+    axes.imshow(faded, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
     samples = _samples(panel, norm)
     samples.set_offset_transform(axes.transData)
     axes.add_collection(samples)
@@ -129,7 +130,9 @@ def _view(panels: Sequence[AttentionPanel]) -> np.ndarray:
         ]
     ).clip(0, size)
     low, high = points.min(0), points.max(0)
-    part = min(1.0, 1.15 * ((high - low) / size).max())
+    part = 1.15 * ((high - low) / size).max()
+    # A little less than the whole image would only puzzle.
+    part = part if part < 0.8 else 1.0
     corner = ((low + high - part * size) / 2).clip(0, size - part * size)
     return np.concatenate([corner, corner + part * size])
 

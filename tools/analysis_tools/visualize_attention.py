@@ -95,6 +95,9 @@ def parse_args() -> argparse.Namespace:
         help="draw another model beside, DINO for example",
     )
     parser.add_argument(
+        "--dpi", type=int, default=100, help="of the pictures; default %(default)s"
+    )
+    parser.add_argument(
         "--json", metavar="FILE", help="write the printed numbers there"
     )
     parser.add_argument("--device", default=get_device(), help="default %(default)s")
@@ -172,7 +175,7 @@ def main() -> None:
                 figure = draw_attention(
                     panels, beside=len(passes), whole=args.whole_image
                 )
-                figure.savefig(picture, dpi=110)
+                figure.savefig(picture, dpi=args.dpi)
                 print(picture)
                 for seen in passes:
                     for row in summarise_attention(seen, layer, args.head):
