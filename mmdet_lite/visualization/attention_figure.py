@@ -29,7 +29,7 @@ def draw_attention(
     """Draw the samples of queries over their faded images.
 
     A marker's shape tells the level, its colour and size the attention weight, on one
-    scale for all panels. Samples beyond the image are counted below it.
+    scale for all panels. Samples beyond the image are counted below it, and weighed.
 
     Args:
         panels: one for each query and model.
@@ -107,7 +107,8 @@ def _draw(
     axes.locator_params(nbins=5)
     axes.set_title(f"{panel.title}\n{panel.subtitle}", fontsize=9.5)
     axes.set_xlabel(
-        f"{panel.outside.sum()} of {panel.outside.size} samples beyond the image",
+        f"beyond the image: {panel.outside.sum()} of {panel.outside.size} samples, "
+        f"{panel.outside_weight:.0%} of the weight",
         fontsize=8,
         color="0.35",
     )
@@ -172,13 +173,10 @@ def _legend(panels: Sequence[AttentionPanel]) -> list["Line2D"]:
     from matplotlib.lines import Line2D
 
     strides = sorted({stride for panel in panels for stride in panel.strides})
-    boxes = sorted({panel.box_name for panel in panels})
+    box = " or ".join(sorted({panel.box_name for panel in panels}))
     return [
         Line2D([], [], ls="", marker="+", color=_QUERY, ms=11, mew=2, label="query"),
-        *(
-            Line2D([], [], ls="", marker="s", mfc="none", mec=_QUERY, ms=11, label=name)
-            for name in boxes
-        ),
+        Line2D([], [], ls="", marker="s", mfc="none", mec=_QUERY, ms=11, label=box),
         *(
             Line2D(
                 [],

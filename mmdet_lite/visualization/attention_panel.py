@@ -45,6 +45,11 @@ class AttentionPanel:
         beyond = (self.samples < 0) | (self.samples > (width, height))
         return np.any(beyond, axis=-1)
 
+    @property
+    def outside_weight(self) -> float:
+        """Share of the weight that those samples have."""
+        return float(self.weights[self.outside].sum() / self.weights.sum())
+
 
 def check_pixel(seen: RecordedPass, pixel: Sequence[float]) -> None:
     """Refuse a pixel that is not one of the image.

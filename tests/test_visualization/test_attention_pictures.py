@@ -270,7 +270,9 @@ def test_samples_beyond_the_image_are_counted():
     panel = panel_at((10, 10), (-0.1, 10), (80, 60), (10, 60.1))
     assert panel.outside.ravel().tolist() == [False, True, False, True]
     axes = draw_attention([panel]).axes[0]
-    assert axes.get_xlabel() == "2 of 4 samples beyond the image"
+    # Their weights are 0.3 and 0.1.
+    expected = "beyond the image: 2 of 4 samples, 40% of the weight"
+    assert axes.get_xlabel() == expected
 
 
 def test_panels_of_one_query_show_the_same_part():

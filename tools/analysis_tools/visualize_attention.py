@@ -26,6 +26,8 @@ from mmdet_lite.checkpoint.detector import load_detector
 from mmdet_lite.cli import exit_on_config_error, read_config
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.visualization import (
+    AttentionPanel,
+    RecordedPass,
     choose_layers,
     draw_attention,
     panels_of_detections,
@@ -136,6 +138,15 @@ def check_output(folder: Path, device: str) -> None:
         raise ConfigError(f"--device {device} cannot be used: {reason}") from error
 
 
+def panels_of(
+    passes: list[RecordedPass], layer: str, args: argparse.Namespace
+) -> list[AttentionPanel]:
+    """What is drawn of a layer."""
+    if args.query:
+        return panels_of_pixels(passes, layer, args.query, args.stride, args.head)
+    return panels_of_detections(passes, layer, args.top, args.stride, args.head)
+
+
 def main() -> None:
     """Record, draw, print."""
     args = parse_args()
@@ -162,15 +173,11 @@ def main() -> None:
                 for model, name in zip(models, names, strict=True)
             ]
             part = "encoder" if args.query else "decoder"
-            for layer in choose_layers(passes, args.layer, part):
-                if args.query:
-                    panels = panels_of_pixels(
-                        passes, layer, args.query, args.stride, args.head
-                    )
-                else:
-                    panels = panels_of_detections(
-                        passes, layer, args.top, args.stride, args.head
-                    )
+            layers = choose_layers(passes, args.layer, part)
+            # All that can be refused is, before the first picture.
+            for layer, panels in [
+                (layer, panels_of(passes, layer, args)) for layer in layers
+            ]:
                 picture = args.out / f"{stem}_{layer.replace('.', '-')}.png"
                 figure = draw_attention(
                     panels, beside=len(passes), whole=args.whole_image
