@@ -49,8 +49,8 @@ def draw_attention(
         columns = min(len(panels), 3 if beside == 1 else beside)
     rows = -(-len(panels) // columns)
     height, width = np.max([panel.image.shape[:2] for panel in panels], axis=0)
-    # Wide and tall images get the same area.
-    panel_width = 4.6 * np.sqrt(0.75 * width / height)
+    # Wide and tall images get the same area, but there must be room for the texts.
+    panel_width = max(3.7, 4.6 * np.sqrt(0.75 * width / height))
     panel_height = panel_width * height / width
     figure = Figure(
         figsize=(panel_width * columns + 0.9, (panel_height + 0.7) * rows + 0.4),

@@ -275,6 +275,25 @@ def test_samples_beyond_the_image_are_counted():
     assert axes.get_xlabel() == expected
 
 
+@pytest.mark.parametrize("shape", [(160, 40), (60, 80), (40, 160)])
+def test_texts_do_not_overlap(shape):
+    panel = panel_at(*((n, n) for n in range(2, 6)), shape=shape)
+    figure = draw_attention([panel] * 4, beside=2)
+    FigureCanvasAgg(figure).draw()
+    first, second, third = figure.axes[:3]
+    for text in ("title", "xaxis"):
+        one, other = (
+            (axes.title if text == "title" else axes.xaxis.label).get_window_extent()
+            for axes in (first, second)
+        )
+        assert 0 <= one.x0 < one.x1 < other.x0
+    assert third.title.get_window_extent().y1 < first.xaxis.label.get_window_extent().y0
+    (legend,) = figure.legends
+    assert legend.get_window_extent().x0 >= 0
+    caption = third.xaxis.label.get_window_extent()
+    assert legend.get_window_extent().y1 <= caption.y0
+
+
 def test_panels_of_one_query_show_the_same_part():
     panels = [panel_at((20, 20)), panel_at((40, 30))] * 2
     figure = draw_attention(panels, beside=2)

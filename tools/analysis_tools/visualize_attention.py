@@ -154,6 +154,8 @@ def main() -> None:
     with exit_on_config_error():
         if len({path.stem for path in args.images}) < len(args.images):
             raise ConfigError("two images have the same name, their pictures would too")
+        if args.dpi < 1:
+            raise ConfigError(f"--dpi must be at least 1, but got {args.dpi}")
         check_output(args.out, args.device)
         images = {path.stem: read_image(path) for path in args.images}
         models = [
