@@ -90,7 +90,7 @@ def record_pass(
     Args:
         model: a DETR of mmdet with its config (``model.cfg``), as mmdet's
             ``init_detector`` or
-            :func:`~mmdet_lite.checkpoint.detector.load_detector` give it.
+            :func:`~mmdet_lite.inference.load_detector` (its ``model``) give it.
         image: (height, width, 3), uint8, BGR.
         name: what to call the model; None for its type.
 

@@ -16,15 +16,14 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
-import torch
 from mmdet.utils import register_all_modules
 from mmengine.device import get_device
 
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.benchmark.measurement import save_measurement
-from mmdet_lite.checkpoint.detector import load_detector
-from mmdet_lite.cli import exit_on_config_error, read_config
+from mmdet_lite.cli import exit_on_config_error, read_config, require_writable_folder
 from mmdet_lite.errors import ConfigError
+from mmdet_lite.inference import load_detector
 from mmdet_lite.visualization import (
     AttentionPanel,
     RecordedPass,
@@ -125,19 +124,6 @@ def read_image(path: Path) -> np.ndarray:
     return image
 
 
-def check_output(folder: Path, device: str) -> None:
-    """Find out before the models are built whether the run can end well."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {folder} cannot be made: {error}") from error
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device {device} cannot be used: {reason}") from error
-
-
 def panels_of(
     passes: list[RecordedPass], layer: str, args: argparse.Namespace
 ) -> list[AttentionPanel]:
@@ -156,10 +142,10 @@ def main() -> None:
             raise ConfigError("two images have the same name, their pictures would too")
         if args.dpi < 1:
             raise ConfigError(f"--dpi must be at least 1, but got {args.dpi}")
-        check_output(args.out, args.device)
+        require_writable_folder(args.out, "--out")
         images = {path.stem: read_image(path) for path in args.images}
         models = [
-            load_detector(read_config(config), weights, args.device)
+            load_detector(read_config(config), weights, args.device).model
             for config, weights in [
                 (args.config, args.weights),
                 *([args.compare] if args.compare else []),
