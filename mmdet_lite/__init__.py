@@ -13,8 +13,9 @@ check_openmmlab()
 
 from mmengine.config.utils import MODULE2PACKAGE
 
-from . import backbones, dense_heads, detectors, layers
-from .checkpoint.safe_globals import allow_mmengine_checkpoints, protect_local_files
+from . import backbones, dense_heads, detectors, engine, layers
+from .checkpoint.local_file import protect_local_files
+from .checkpoint.safe_globals import allow_mmengine_checkpoints
 from .version import __version__
 
 allow_mmengine_checkpoints()
@@ -22,4 +23,4 @@ protect_local_files()
 # mmengine looks for configs in the packages that it knows only.
 MODULE2PACKAGE["mmdet_lite"] = "mmdet_lite"
 
-__all__ = ["__version__", "backbones", "dense_heads", "detectors", "layers"]
+__all__ = ["__version__", "backbones", "dense_heads", "detectors", "engine", "layers"]

@@ -22,6 +22,7 @@ from mmdet_lite.cli import (
     exit_on_config_error,
     load_config,
 )
+from mmdet_lite.engine import check_fit
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.runtime import (
     LatencyHook,
@@ -79,6 +80,7 @@ def main() -> None:
         if args.out is not None and not args.out.endswith((".pkl", ".pickle")):
             raise ConfigError(f"--out must end in .pkl or .pickle, but is {args.out}")
         cfg.load_from = args.checkpoint
+        check_fit(cfg, whole=True)
         if args.amp and not args.optimize:
             warn_of_slow_autocast(device_type)
             cfg.test_cfg.fp16 = True  # mmengine's name for autocast of any kind.

@@ -7,6 +7,9 @@
 On data of one's own in COCO's format, with any config:
 
     python tools/train.py CONFIG --data-root DIR --epochs 8 --image-size 320
+
+Ends with status 2 where something has to be mended first, and 75 after SIGTERM or
+Ctrl-C, when everything is saved and --resume goes on.
 """
 
 import argparse
@@ -23,10 +26,12 @@ from mmdet_lite.cli import (
     check_data,
     exit_on_config_error,
     load_config,
+    resume_training,
     set_epochs,
     set_image_size,
     use_own_data,
 )
+from mmdet_lite.engine import check_fit, make_resumable, stop_at_invalid_loss
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.runtime import keep_freed_memory
 
@@ -50,7 +55,14 @@ def parse_args() -> argparse.Namespace:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="go on from a checkpoint; without a path, from the latest of the work dir",
+        help="go on from a checkpoint; without a path, from the newest of the work dir "
+        "that is whole",
+    )
+    parser.add_argument(
+        "--on-invalid-loss",
+        choices=["stop", "skip"],
+        help="what to do where a loss is NaN or infinite: end, the default, or leave "
+        "the batch out",
     )
     own = parser.add_argument_group("data of one's own")
     own.add_argument(
@@ -123,11 +135,17 @@ def main() -> None:
                     f"{args.config}"
                 )
             cfg.auto_scale_lr.enable = True
+        passed_over = []
         if args.resume is not None:
-            cfg.resume = True
-            cfg.load_from = None if args.resume == "auto" else args.resume
+            passed_over = resume_training(cfg, args.resume)
         check_data(cfg)
-        Runner.from_cfg(cfg).train()
+        make_resumable(cfg)
+        stop_at_invalid_loss(cfg, args.on_invalid_loss)
+        check_fit(cfg, whole=cfg.get("resume", False))
+        runner = Runner.from_cfg(cfg)
+        for line in passed_over:
+            runner.logger.warning(line)
+        runner.train()
 
 
 if __name__ == "__main__":

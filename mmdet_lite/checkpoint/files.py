@@ -1,7 +1,8 @@
 """Read and write checkpoint files, with PyTorch's protection on."""
 
 import argparse
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
 from ..errors import ConfigError
+from .durable import write_durably
+from .local_file import UnreadableCheckpointError, read_protected
 from .safe_globals import allow_official_checkpoints
 
 
@@ -29,9 +32,7 @@ def read_official(
         ConfigError: the file does not exist or is no official checkpoint.
     """
     allow_official_checkpoints()
-    checkpoint = _read(
-        path, lambda: torch.load(path, map_location="cpu", weights_only=True)
-    )
+    checkpoint = read_protected(Path(path), map_location="cpu", weights_only=True)
     key = "ema_model" if ema else "model"
     return _weights_under(key, checkpoint, path), checkpoint.get("args")
 
@@ -42,12 +43,16 @@ def read_mmengine(path: str | Path) -> dict:
     Raises:
         ConfigError: the file does not exist or is no checkpoint of mmengine.
     """
-    checkpoint = _read(
-        path,
-        lambda: CheckpointLoader.load_checkpoint(
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(
             str(path), map_location="cpu", logger="silent"
-        ),
-    )
+        )
+    except UnreadableCheckpointError:
+        raise
+    except Exception as error:  # A URL may fail in many ways.
+        raise ConfigError(
+            f"{path} cannot be read as a checkpoint: {error}".splitlines()[0]
+        ) from error
     _weights_under("state_dict", checkpoint, path)
     return checkpoint
 
@@ -60,16 +65,6 @@ def require_checkpoint(path: str | Path) -> None:
     """
     if "://" not in str(path) and not Path(path).is_file():
         raise ConfigError(f"the checkpoint does not exist: {path}")
-
-
-def _read(path: str | Path, load: Callable[[], Any]) -> Any:
-    require_checkpoint(path)
-    try:
-        return load()
-    except Exception as error:  # Of files of other kinds almost anything is raised.
-        raise ConfigError(
-            f"{path} cannot be read as a checkpoint: {error}".splitlines()[0]
-        ) from error
 
 
 def _weights_under(key: str, checkpoint: Any, path: str | Path) -> Mapping[str, Tensor]:
@@ -94,6 +89,7 @@ def _weights_under(key: str, checkpoint: Any, path: str | Path) -> Mapping[str, 
 
 
 def write_checkpoint(checkpoint: dict, path: str | Path) -> None:
-    """Write a checkpoint, in a folder that need not exist."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(checkpoint, path)
+    """Write a checkpoint, whole or not at all, in a folder that need not exist."""
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    write_durably(path, content.getvalue())

@@ -1,45 +1,177 @@
-"""Refuse weights that do not fit a model, of which mmengine only warns."""
+"""How far the weights of a checkpoint fit a model, part by part."""
 
-from collections.abc import Mapping
-from pathlib import Path
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+import torch
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
 from ..errors import ConfigError
 
+# The parts that make a DETR what it is; heads and backbones are exchanged.
+TRANSFORMER = ("encoder", "decoder")
 
-def require_fit(
-    model: nn.Module, weights: Mapping[str, Tensor], path: str | Path
-) -> None:
-    """Load weights, and refuse them unless they fill every tensor of the model.
 
-    Weights that the model has no place for are left out.
+class CheckpointMismatchError(ConfigError):
+    """The weights of a checkpoint are not those of the model."""
+
+
+@dataclass
+class Fit:
+    """What of a checkpoint a model takes.
+
+    Attributes:
+        taken (list[str]): names of equal shape.
+        missing (list[str]): names of the model that the checkpoint lacks.
+        reshaped (dict[str, str]): names of another shape, with both.
+        surplus (list[str]): names of the checkpoint that the model lacks.
+        not_finite (list[str]): names that are taken and hold a NaN or an infinity.
+    """
+
+    taken: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    reshaped: dict[str, str] = field(default_factory=dict)
+    surplus: list[str] = field(default_factory=list)
+    not_finite: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """How many weights are taken, in all and of each part of the model."""
+        taken = _by_part(self.taken)
+        parts = _by_part([*self.taken, *self.missing, *self.reshaped])
+        listed = ", ".join(
+            f"{part} {taken[part]} of {parts[part]}" for part in sorted(parts)
+        )
+        return f"{taken.total()} of {parts.total()} weights ({listed})"
+
+
+def weights_of(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The weights of a checkpoint, of mmengine or nothing but weights.
 
     Args:
-        model: takes the weights.
-        weights: tensors by name, as ``state_dict`` of a checkpoint of mmengine.
-        path: of the checkpoint, for the message.
+        checkpoint: what the file holds.
 
     Raises:
-        ConfigError: tensors of the model are missing or have another shape; the
-            message names the first of them.
+        CheckpointMismatchError: there are none.
     """
-    # As mmengine does: a model that was trained in a wrapper has names with its prefix.
-    weights = {name.removeprefix("module."): value for name, value in weights.items()}
-    try:
-        missing, _ = model.load_state_dict(weights, strict=False)
-    except ConfigError:
-        raise
-    except RuntimeError as error:
-        faults = [line.strip() for line in str(error).splitlines()[1:]]
-        raise ConfigError(
-            f"{path} does not fit the model: {faults[0].rstrip('.')}"
-            + (f", and {len(faults) - 1} more" if len(faults) > 1 else "")
-        ) from error
-    # Written by some versions of PyTorch only, and read by training only.
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if missing:
-        raise ConfigError(
-            f"{path} does not fit the model: it lacks {len(missing)} of its "
-            f"{len(model.state_dict())} tensors, such as {missing[0]}"
+    weights = checkpoint.get("state_dict", checkpoint)
+    tensors = {
+        # As mmengine strips what nn.DataParallel puts before a name.
+        re.sub(r"^module\.", "", str(name)): value
+        for name, value in (weights.items() if isinstance(weights, Mapping) else ())
+        if isinstance(value, Tensor)
+    }
+    if not tensors:
+        raise CheckpointMismatchError(
+            "it holds no weights, but "
+            f"{', '.join(map(repr, list(checkpoint)[:10])) or 'nothing'}"
         )
+    return tensors
+
+
+def fit_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
+    """Compare weights with a model's, as mmengine would load them.
+
+    Args:
+        model: a detector, also wrapped for several devices or for test-time
+            augmentation. It is not changed.
+        weights: as of :func:`weights_of`.
+    """
+    while isinstance(model, BaseTTAModel) or is_model_wrapper(model):
+        model = model.module
+    fit = Fit()
+    own = model.state_dict()
+    for name, tensor in own.items():
+        if name not in weights:
+            # Written since PyTorch 0.4.1, and of no use to a model that is not trained.
+            if not name.endswith("num_batches_tracked"):
+                fit.missing.append(name)
+        elif weights[name].shape != tensor.shape:
+            fit.reshaped[name] = (
+                f"{tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+            )
+        else:
+            fit.taken.append(name)
+            if not torch.isfinite(weights[name]).all():
+                fit.not_finite.append(name)
+    fit.surplus = [name for name in weights if name not in own]
+    return fit
+
+
+def require_whole_fit(fit: Fit) -> None:
+    """Refuse weights that do not make the model complete.
+
+    What a checkpoint has beside is left to mmengine, which warns of it, but for layers
+    of the transformer: then the model is a smaller one.
+
+    Raises:
+        CheckpointMismatchError: the message names what is missing, of another shape,
+            too much or not finite.
+    """
+    require_finite(fit)
+    surplus = [name for name in fit.surplus if _part(name) in TRANSFORMER]
+    faults = [
+        f"{len(names)} {what}: {_listed(names)}"
+        for what, names in (
+            ("are missing", fit.missing),
+            (
+                "have another shape",
+                [f"{name} {shapes}" for name, shapes in fit.reshaped.items()],
+            ),
+            ("are of layers that the model has not", surplus),
+        )
+        if names
+    ]
+    if faults:
+        raise CheckpointMismatchError(f"it has {fit.summary()}; {'; '.join(faults)}")
+
+
+def require_part_fit(fit: Fit, model: nn.Module) -> None:
+    """Refuse weights to start from that would leave the transformer as it was.
+
+    Raises:
+        CheckpointMismatchError: nothing of the encoder or of the decoder is taken, or a
+            weight is not finite.
+    """
+    require_finite(fit)
+    taken = _by_part(fit.taken)
+    while is_model_wrapper(model):
+        model = model.module
+    parts = [part for part in TRANSFORMER if hasattr(model, part)]
+    empty = [part for part in parts if not taken[part]]
+    if empty or not fit.taken:
+        lacking = (
+            f"nothing of the model's {' and '.join(empty)}" if empty else "nothing"
+        )
+        raise CheckpointMismatchError(
+            f"{lacking} is in it, but {_listed(fit.surplus) or 'other shapes'}: it has "
+            f"{fit.summary()}. Weights of a backbone alone go to "
+            "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=...)"
+        )
+
+
+def require_finite(fit: Fit) -> None:
+    """Refuse weights that hold a NaN or an infinity.
+
+    Raises:
+        CheckpointMismatchError: the message names them.
+    """
+    if fit.not_finite:
+        raise CheckpointMismatchError(
+            f"{len(fit.not_finite)} of its weights are not finite: "
+            f"{_listed(fit.not_finite)}"
+        )
+
+
+def _part(name: str) -> str:
+    return name.split(".")[0]
+
+
+def _by_part(names: Iterable[str]) -> Counter[str]:
+    return Counter(map(_part, names))
+
+
+def _listed(names: list[str], limit: int = 3) -> str:
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

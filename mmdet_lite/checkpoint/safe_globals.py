@@ -4,21 +4,16 @@ PyTorch 2.6 and later load weights only, unless a type is declared safe. mmengin
 stores its training log beside the weights, so neither ``--resume`` nor testing could
 read back what training had saved. Exactly what it stores is declared here; the
 protection against anything else stays on.
-
-onedl-mmengine reads what is refused once more without protection, and lets any file
-call ``getattr``. Local files are read here in its place, the same on both.
 """
 
 import argparse
 import codecs
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
-from mmengine.runner import CheckpointLoader
 from mmengine.utils import digit_version
 
 
@@ -51,35 +46,6 @@ def allow_mmengine_checkpoints() -> None:
             *((kind, f"{kind.__module__}.{kind.__qualname__}") for kind in types),
         ]
     )
-
-
-def protect_local_files() -> None:
-    """Have mmengine read local files under PyTorch's default protection only.
-
-    Files behind a URL stay with mmengine, which reads them unprotected.
-    """
-    CheckpointLoader.register_scheme("", load_from_local, force=True)
-
-
-def load_from_local(
-    filename: str, map_location: str | torch.device | Callable | None = None
-) -> object:
-    """Load a checkpoint of mmengine from a local file.
-
-    Args:
-        filename: path of the file; ``~`` is the home folder.
-        map_location: as of ``torch.load``.
-
-    Returns:
-        object: what the file holds, by rule a dict.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        pickle.UnpicklingError: it holds a type that is not declared safe.
-        TypeError: it looks up something else than a statistics method of a log.
-    """
-    # mmengine's log says by the name of this function where a file came from.
-    return torch.load(Path(filename).expanduser(), map_location=map_location)
 
 
 def allow_official_checkpoints() -> None:

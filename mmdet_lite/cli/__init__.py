@@ -10,6 +10,7 @@ from .exit import exit_on_config_error
 from .output import require_writable_folder
 from .own_data import set_epochs, set_image_size, use_own_data
 from .preflight import check_data
+from .resume import resume_training
 
 __all__ = [
     "add_config_arguments",
@@ -19,6 +20,7 @@ __all__ = [
     "load_config",
     "read_config",
     "require_writable_folder",
+    "resume_training",
     "set_epochs",
     "set_image_size",
     "use_own_data",

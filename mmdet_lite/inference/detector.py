@@ -8,7 +8,12 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 
 from ..checkpoint.files import read_mmengine
-from ..checkpoint.fit import require_fit
+from ..checkpoint.fit import (
+    CheckpointMismatchError,
+    fit_of,
+    require_whole_fit,
+    weights_of,
+)
 from ..errors import ConfigError
 
 
@@ -57,7 +62,10 @@ def load_detector(
             f"{len(classes)} classes: {', '.join(classes[:10])}"
         )
     detector = DetInferencer(cfg, str(weights), device, show_progress=False)
-    require_fit(detector.model, checkpoint["state_dict"], weights)
+    try:
+        require_whole_fit(fit_of(detector.model, weights_of(checkpoint)))
+    except CheckpointMismatchError as error:
+        raise ConfigError(f"{weights} does not fit the model: {error}") from error
     detector.model.dataset_meta["classes"] = classes
     detector.visualizer.dataset_meta = detector.model.dataset_meta
     return detector

@@ -1,0 +1,136 @@
+"""Save checkpoints so that a whole one is there at any moment."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ..checkpoint.durable import UNFINISHED, DurableBackend, write_durably
+from ..errors import ConfigError
+
+LAST_CHECKPOINT = "last_checkpoint"
+
+
+@HOOKS.register_module()
+class DurableCheckpointHook(CheckpointHook):
+    """mmengine's hook, with files that are whole and old ones that go last.
+
+    mmengine removes the file that ``max_keep_ckpts`` or a better score puts out of use
+    before it writes the next one, and writes in place. Here a file takes its name when
+    it is whole and on the disk, then ``last_checkpoint`` names it, and then the old one
+    goes. Remote storage is left as mmengine has it.
+
+    Args:
+        *args: of mmengine's hook, with **kwargs.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        remote = "://" in str(self.out_dir or "")
+        if not remote and not self.backend_args and not self.file_client_args:
+            self.backend_args = {"backend": "durable"}
+
+    @property
+    def is_local(self) -> bool:
+        """Whether checkpoints are files of this machine."""
+        return self.backend_args == {"backend": "durable"}
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepare as mmengine does; sweep up what a killed run left half written."""
+        super().before_train(runner)
+        if self.is_local:
+            self.file_backend = _RemovesLater()
+            if is_main_process():
+                for file in Path(self.out_dir).glob(f"*.pth{UNFINISHED}"):
+                    file.unlink()
+
+    def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """Save where iterations are counted."""
+        with self._one_after_the_other(runner):
+            super().after_train_iter(runner, *args, **kwargs)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save where epochs are counted."""
+        with self._one_after_the_other(runner):
+            super().after_train_epoch(runner)
+
+    def after_val_epoch(self, runner: Runner, *args, **kwargs) -> None:
+        """Save the best."""
+        with self._one_after_the_other(runner):
+            super().after_val_epoch(runner, *args, **kwargs)
+
+    def save_now(self, runner: Runner, filename: str) -> None:
+        """Save after an iteration of training, whatever the interval.
+
+        Args:
+            runner: in ``after_train_iter``.
+            filename: without folder. It does not count among ``max_keep_ckpts``.
+        """
+        with self._one_after_the_other(runner):
+            runner.save_checkpoint(
+                self.out_dir,
+                filename,
+                self.file_client_args,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta={"epoch": runner.epoch, "iter": runner.iter + 1},
+                by_epoch=False,
+                backend_args=self.backend_args,
+            )
+            self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
+            if is_main_process():
+                write_durably(
+                    Path(runner.work_dir) / LAST_CHECKPOINT,
+                    str(self.last_ckpt).encode(),
+                )
+
+    @contextmanager
+    def _one_after_the_other(self, runner: Runner) -> Iterator[None]:
+        """Remove old files after the new ones are written, and not if they fail.
+
+        Raises:
+            ConfigError: a checkpoint cannot be written.
+        """
+        before = self.last_ckpt
+        try:
+            yield
+            if self.last_ckpt != before and self.is_local and is_main_process():
+                # mmengine wrote the name, but the disk need not have it yet.
+                write_durably(
+                    Path(runner.work_dir) / LAST_CHECKPOINT,
+                    str(self.last_ckpt).encode(),
+                )
+        except OSError as error:
+            raise ConfigError(
+                f"a checkpoint cannot be written to {self.out_dir}: {error.strerror}; "
+                "those that were there are whole. Make room and go on with --resume"
+            ) from error
+        if self.is_local:
+            self.file_backend.remove_now()
+
+
+class _RemovesLater(DurableBackend):
+    """Local files that are removed when told so, unless they were written anew."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[Path, int]] = []
+
+    def remove(self, filepath: str | Path) -> None:
+        """Note a file."""
+        self._due.append((Path(filepath), Path(filepath).stat().st_ino))
+
+    def rmtree(self, dir_path: str | Path) -> None:
+        """Note a folder."""
+        self.remove(dir_path)
+
+    def remove_now(self) -> None:
+        """Remove what was noted and is still the same."""
+        due, self._due = self._due, []
+        for path, inode in due:
+            if path.exists() and path.stat().st_ino == inode:
+                LocalBackend().rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,80 @@
+"""Train by epochs, and go on in the middle of one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop
+from torch import nn
+
+from ..errors import ConfigError
+from .invalid_loss_hook import SkipIteration
+
+# Key of the message hub, which is saved in every checkpoint.
+_POSITION = "epoch_position"
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(EpochBasedTrainLoop):
+    """mmengine's loop, which starts at the batch where the checkpoint was saved.
+
+    mmengine's begins the epoch anew and counts on. The data loader's batch sampler has
+    to be a :class:`~mmdet_lite.engine.seeded_samples.ResumableBatchSampler`.
+
+    Args:
+        *args: of mmengine's loop, with **kwargs.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        # Batches of the current epoch that the run trained on before it was resumed.
+        self._done = 0
+
+    def run(self) -> nn.Module:
+        """Train.
+
+        Raises:
+            ConfigError: the checkpoint is from within an epoch of other batches.
+        """
+        position: dict[str, int] = self.runner.message_hub.get_info(_POSITION, {})
+        # A checkpoint of a finished epoch counts that epoch already.
+        if self.iter > 0 and position.get("epoch") == self.epoch:
+            self._done = self.iter - position["first_iteration"]
+            if position["batches"] != len(self.dataloader):
+                raise ConfigError(
+                    f"the checkpoint was saved after {self._done} of "
+                    f"{position['batches']} batches of an epoch, which has "
+                    f"{len(self.dataloader)} now: data set, batch size or number of "
+                    "devices are others. Resume from a checkpoint of a whole epoch"
+                )
+        return super().run()
+
+    def run_epoch(self) -> None:
+        """Train on the batches of an epoch that are left."""
+        self.runner.message_hub.update_info(
+            _POSITION,
+            {
+                "epoch": self.epoch,
+                "first_iteration": self.iter - self._done,
+                "batches": len(self.dataloader),
+            },
+        )
+        self.dataloader.batch_sampler.start_next_at(self._done)
+        super().run_epoch()
+        self._done = 0
+
+    def run_iter(self, idx: int, data_batch: Sequence[Any]) -> None:
+        """Train on a batch, unless a hook has it skipped.
+
+        Args:
+            idx: number of the batch among those that are left of the epoch.
+            data_batch: from the data loader.
+        """
+        idx += self._done
+        try:
+            super().run_iter(idx, data_batch)
+        except SkipIteration:
+            self.runner.call_hook(
+                "after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=None
+            )
+            self._iter += 1

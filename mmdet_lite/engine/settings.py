@@ -1,0 +1,77 @@
+"""Give a config of any model what keeps its runs whole."""
+
+from typing import Any
+
+from mmengine.config import Config
+
+from ..errors import ConfigError
+
+
+def make_resumable(cfg: Config) -> None:
+    """Have a training save durably, stop on a signal, and resume as if it never had.
+
+    Puts classes of this package where mmengine's stand, and leaves those of others. A
+    config that was changed once is not changed further.
+
+    Args:
+        cfg: a whole config; it is changed.
+    """
+    checkpoint = cfg.get("default_hooks", {}).get("checkpoint")
+    if checkpoint is not None and checkpoint.get("type") == "CheckpointHook":
+        checkpoint.type = "DurableCheckpointHook"
+    by_epoch = cfg.train_cfg.pop("by_epoch", None)
+    if by_epoch is not None:
+        kind = "EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop"
+        cfg.train_cfg.setdefault("type", kind)
+    if cfg.train_cfg.get("type") == "EpochBasedTrainLoop":
+        cfg.train_cfg.type = "ResumableEpochLoop"
+    loader = cfg.train_dataloader
+    if loader.dataset.type != "SeededDataset":
+        loader.dataset = {"type": "SeededDataset", "dataset": loader.dataset}
+        loader.batch_sampler = {
+            "type": "ResumableBatchSampler",
+            "batch_sampler": loader.get("batch_sampler"),
+            "drop_last": loader.pop("drop_last", False),
+        }
+    for hook in ("IterationSeedHook", "PendingValidationHook", "StopSignalHook"):
+        _add_hook(cfg, hook)
+
+
+def stop_at_invalid_loss(cfg: Config, action: str | None = None) -> None:
+    """Look at every loss of a training.
+
+    Args:
+        cfg: a whole config; it is changed.
+        action: of :class:`~mmdet_lite.engine.invalid_loss_hook.InvalidLossHook`; None
+            for what the config says, by default to stop.
+
+    Raises:
+        ConfigError: batches are to be skipped, but the training counts iterations.
+    """
+    hook = _add_hook(cfg, "InvalidLossHook")
+    if action is not None:
+        hook["action"] = action
+    if hook.get("action") == "skip" and cfg.train_cfg.type != "ResumableEpochLoop":
+        raise ConfigError(
+            "batches with an invalid loss can be skipped where train_cfg.type is "
+            f"EpochBasedTrainLoop, but it is {cfg.train_cfg.type}"
+        )
+
+
+def check_fit(cfg: Config, whole: bool) -> None:
+    """Have the checkpoint of a config refused where it does not fit.
+
+    Args:
+        cfg: a whole config; it is changed.
+        whole: of :class:`~mmdet_lite.engine.checkpoint_fit_hook.CheckpointFitHook`.
+    """
+    _add_hook(cfg, "CheckpointFitHook")["whole"] = whole
+
+
+def _add_hook(cfg: Config, kind: str) -> dict[str, Any]:
+    """The custom hook of a type, which is added where the config has none."""
+    hooks = list(cfg.get("custom_hooks") or [])
+    if not any(hook.get("type") == kind for hook in hooks):
+        hooks.append({"type": kind})
+        cfg.custom_hooks = hooks
+    return next(hook for hook in cfg.custom_hooks if hook.get("type") == kind)

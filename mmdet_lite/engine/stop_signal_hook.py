@@ -1,0 +1,109 @@
+"""Save and end where the system, or the user, asks a training to end."""
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, is_distributed
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from .durable_checkpoint_hook import DurableCheckpointHook
+
+# "Try again later" of sysexits.h: everything is saved, and --resume goes on.
+STOPPED = 75
+INTERRUPTED = "interrupted.pth"
+
+
+@HOOKS.register_module()
+class StopSignalHook(Hook):
+    """Ends a training after the iteration in which SIGTERM or SIGINT came.
+
+    The checkpoint is ``interrupted.pth`` of the :class:`DurableCheckpointHook`, which
+    the run must have, and the exit status :data:`STOPPED`. During a validation the
+    checkpoint before it is enough, if there is one; else it is saved after it. A second
+    signal ends the process at once.
+    """
+
+    # After the iteration is logged and saved.
+    priority = "LOWEST"
+
+    def __init__(self) -> None:
+        self._signal: signal.Signals | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._saved_iteration = -1
+
+    def before_train(self, runner: Runner) -> None:
+        """Take over the signals; only a main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        process = os.getpid()
+
+        def note(number: int, frame: FrameType | None) -> None:
+            # Ctrl-C reaches the workers of the data loader, too, which go on.
+            if os.getpid() != process:
+                return
+            self._signal = signal.Signals(number)
+            self._hand_back(signal.SIG_DFL)
+            # The log may be in the middle of a line.
+            os.write(
+                2,
+                f"{self._signal.name}: ends after this iteration, saved; once more to "
+                "end at once\n".encode(),
+            )
+
+        for name in (signal.SIGTERM, signal.SIGINT):
+            self._handlers[name] = signal.signal(name, note)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note up to where the run is saved."""
+        self._saved_iteration = checkpoint["meta"]["iter"]
+
+    def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """Save and end, where a signal came.
+
+        Raises:
+            SystemExit: with :data:`STOPPED`.
+        """
+        if self._told_to_stop():
+            if self._saved_iteration != runner.iter + 1:
+                self._save(runner)
+            self._stop(runner)
+
+    def after_val_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """End amid a validation whose epoch is saved; several devices finish it."""
+        if is_distributed() or self._saved_iteration != runner.iter:
+            return
+        if self._told_to_stop():
+            self._stop(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Give the signals back."""
+        for name, handler in self._handlers.items():
+            signal.signal(name, handler)
+
+    def _told_to_stop(self) -> bool:
+        """Whether any rank was."""
+        told = self._signal is not None
+        if is_distributed():
+            count = torch.tensor(int(told))
+            all_reduce(count)
+            told = bool(count)
+        return told
+
+    def _save(self, runner: Runner) -> None:
+        for hook in runner.hooks:
+            if isinstance(hook, DurableCheckpointHook):
+                hook.save_now(runner, INTERRUPTED)
+
+    def _stop(self, runner: Runner) -> None:
+        runner.logger.warning("saved and stopped; --resume goes on from here")
+        raise SystemExit(STOPPED)
+
+    def _hand_back(self, handler: Any) -> None:
+        for name in self._handlers:
+            signal.signal(name, handler)
