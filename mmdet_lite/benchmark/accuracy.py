@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..engine import check_fit
 from ..errors import ConfigError
 from ..runtime import predict_in_float32
 
@@ -24,7 +25,7 @@ def measure_accuracy(cfg: Config, checkpoint: str | Path) -> list[dict[str, Any]
         mmdet's names.
 
     Raises:
-        ConfigError: there is no such checkpoint.
+        ConfigError: there is no such checkpoint, or it does not fit.
     """
     if not Path(checkpoint).is_file():
         raise ConfigError(f"the checkpoint does not exist: {checkpoint}")
@@ -35,6 +36,7 @@ def measure_accuracy(cfg: Config, checkpoint: str | Path) -> list[dict[str, Any]
             run_cfg = deepcopy(cfg)
             run_cfg.work_dir = work_dir
             run_cfg.load_from = str(checkpoint)
+            check_fit(run_cfg, whole=True)
             run_cfg.test_cfg.fp16 = amp  # mmengine's name for autocast of any kind.
             runner = Runner.from_cfg(run_cfg)
             if amp:

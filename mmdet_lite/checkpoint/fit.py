@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -79,10 +80,8 @@ def fit_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
             augmentation. It is not changed.
         weights: as of :func:`weights_of`.
     """
-    while isinstance(model, BaseTTAModel) or is_model_wrapper(model):
-        model = model.module
     fit = Fit()
-    own = model.state_dict()
+    own = unwrapped(model).state_dict()
     for name, tensor in own.items():
         if name not in weights:
             # Written since PyTorch 0.4.1, and of no use to a model that is not trained.
@@ -98,6 +97,13 @@ def fit_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
                 fit.not_finite.append(name)
     fit.surplus = [name for name in weights if name not in own]
     return fit
+
+
+def unwrapped(model: Any) -> nn.Module:
+    """A model without what stands around it for devices or for augmentation."""
+    while isinstance(model, BaseTTAModel) or is_model_wrapper(model):
+        model = model.module
+    return model
 
 
 def require_whole_fit(fit: Fit) -> None:
@@ -137,9 +143,7 @@ def require_part_fit(fit: Fit, model: nn.Module) -> None:
     """
     require_finite(fit)
     taken = _by_part(fit.taken)
-    while is_model_wrapper(model):
-        model = model.module
-    parts = [part for part in TRANSFORMER if hasattr(model, part)]
+    parts = [part for part in TRANSFORMER if hasattr(unwrapped(model), part)]
     empty = [part for part in parts if not taken[part]]
     if empty or not fit.taken:
         lacking = (

@@ -117,11 +117,9 @@ def require_whole(path: Path) -> None:
 
 def _why_not(path: Path, error: Exception) -> str:
     """One line on a file that PyTorch does not read, without its advice to trust it."""
-    find_unsafe = getattr(
-        torch.serialization, "get_unsafe_globals_in_checkpoint", lambda path: []
-    )
     try:
-        unsafe = find_unsafe(path)
+        # New in PyTorch 2.6, as the protection by default is.
+        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # It reads archives only, and stumbles over what is no pickle.
         unsafe = []
     if unsafe:

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import ConfigError
 from .local_file import UnreadableCheckpointError, load_from_local
 
 # What mmengine reads back, beside weights and optimizer.
@@ -53,7 +52,7 @@ def find_newest(
         checkpoint at all.
 
     Raises:
-        ConfigError: there are checkpoints, but none is whole.
+        UnreadableCheckpointError: there are checkpoints, but none is whole.
     """
     work_dir = Path(work_dir)
     folders = {work_dir}
@@ -66,16 +65,19 @@ def find_newest(
         if not file.name.startswith("best_")
     ]
     files.sort(key=lambda file: file.stat().st_mtime_ns, reverse=True)
-    for number, file in enumerate(files):
+    damaged = []
+    for file in files:
         try:
-            return file, read_position(file)
+            position = read_position(file)
         except UnreadableCheckpointError as error:
-            if number + 1 < len(files):
-                say(f"{error}; going on from the one before it")
-            elif number:
-                say(str(error))
-            else:
-                raise
-    if files:
-        raise ConfigError(f"no checkpoint in {work_dir} is whole; remove them to start")
+            damaged.append(str(error))
+            continue
+        for line in damaged:
+            say(f"{line}; going on from {file}, which is older")
+        return file, position
+    if damaged:
+        raise UnreadableCheckpointError(
+            f"none of the {len(files)} checkpoints in {work_dir} can be gone on from, "
+            f"the newest because: {damaged[0]}"
+        )
     return None

@@ -29,6 +29,8 @@ class DurableCheckpointHook(CheckpointHook):
         *args: of mmengine's hook, with **kwargs.
     """
 
+    backend_args: dict[str, str] | None
+
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         remote = "://" in str(self.out_dir or "")

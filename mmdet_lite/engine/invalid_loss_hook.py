@@ -19,7 +19,7 @@ class InvalidLossError(ConfigError):
     """A loss is NaN or infinite; the message names images and tensor."""
 
 
-class SkipIteration(Exception):  # noqa: N818  (it is caught, not an error)
+class SkipIteration(Exception):
     """The batch is left out; the training loop goes on with the next."""
 
 

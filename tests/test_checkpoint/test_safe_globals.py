@@ -11,6 +11,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import CheckpointLoader
 
 import mmdet_lite  # noqa: F401  (declares the types)
+from mmdet_lite.errors import ConfigError
 
 # As callers of PyTorch read a file, and as mmengine's runner does.
 READERS = pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_a_training_log_loads_after_others_withdrew_its_types(log, read):
 def test_code_in_a_file_does_not_run(tmp_path, read):
     path, trace = tmp_path / "harmful.pth", tmp_path / "ran"
     torch.save({"state_dict": Reducing(exec, f"open({str(trace)!r}, 'w')")}, path)
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises((pickle.UnpicklingError, ConfigError), match="exec"):
         read(str(path))
     assert not trace.exists()
 
@@ -74,7 +75,7 @@ def test_code_in_a_file_does_not_run(tmp_path, read):
 def test_a_file_looks_up_no_attribute_but_statistics(tmp_path, read):
     path = tmp_path / "curious.pth"
     torch.save({"state_dict": Reducing(getattr, HistoryBuffer, "__init__")}, path)
-    with pytest.raises(TypeError, match="may not look up '__init__'"):
+    with pytest.raises((TypeError, ConfigError), match="not look up '__init__'"):
         read(str(path))
 
 

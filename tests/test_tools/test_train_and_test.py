@@ -170,6 +170,43 @@ def test_weights_of_plain_attention_are_refused_in_one_line(
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda weights: {n: v for n, v in weights.items() if "decoder" not in n},
+            "are missing: decoder.",
+        ),
+        (lambda weights: [1, 2], "it holds no weights"),
+    ],
+    ids=["decoder missing", "no weights"],
+)
+def test_a_checkpoint_that_does_not_fit_is_not_tested(
+    run_tool, trained, tmp_path, spoil, message
+):
+    checkpoint = torch.load(trained / "epoch_2.pth")
+    checkpoint["state_dict"] = spoil(checkpoint["state_dict"])
+    path = tmp_path / "other.pth"
+    torch.save(checkpoint, path)
+    result = run_tool("test", path, "--work-dir", tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith(f"error: {path} does not")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("argument", ["--weights", "--resume"])
+def test_a_truncated_checkpoint_does_not_start_a_training(
+    run_tool, trained, tmp_path, argument
+):
+    path = tmp_path / "half.pth"
+    path.write_bytes((trained / "epoch_2.pth").read_bytes()[:-1000])
+    result = run_tool("train", "--work-dir", tmp_path, argument, path)
+    assert result.returncode == 2
+    assert f"error: the checkpoint {path} is truncated" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_small_config_trains_on_a_folder_of_ones_own(
     run_tool, repository, digits_root, trained, tmp_path
 ):

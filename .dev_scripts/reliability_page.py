@@ -1,0 +1,72 @@
+"""Write the figures of docs/reliability.md from what the soak run left.
+
+    python .dev_scripts/reliability_page.py
+
+They stand between <!-- soak: FILE --> and <!-- end -->, FILE relative to the page.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from mmdet_lite.markdown import markdown_table
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
+_BLOCK = re.compile(
+    r"(?P<start><!-- soak: (?P<file>\S+) -->)\n.*?(?P<end><!-- end -->)", re.DOTALL
+)
+
+
+def soak_table(soak: dict[str, Any]) -> str:
+    """What a soak run did, and how often each fault was survived.
+
+    Args:
+        soak: content of the file that ``.dev_scripts/soak.py`` writes.
+
+    Returns:
+        str: a sentence and a table, in Markdown.
+    """
+    injected, survived = soak["injected"], soak["survived"]
+    rows = [
+        [fault, str(count), str(survived.get(fault, 0))]
+        for fault, count in sorted(injected.items())
+    ]
+    total = sum(injected.values())
+    rows.append(["all", str(total), str(sum(survived.values()))])
+    if soak["lost"]:
+        text = (
+            f"Of {total} faults in {soak['minutes']:g} minutes was lost: "
+            f"{'; '.join(soak['lost'])}."
+        )
+    else:
+        text = (
+            f"In {soak['minutes']:g} minutes {soak['rounds']} trainings of "
+            f"{soak['iterations']} iterations came to their end through {total} faults "
+            f"and {soak['resumptions']} resumptions; {soak['iterations_repeated']} "
+            "iterations were trained once more. Each ended with the "
+            f"{soak['tensors']} tensors of the undisturbed training, bit for bit. "
+            "Lost: nothing."
+        )
+    return f"{text}\n\n{markdown_table(['fault', 'injected', 'survived'], rows)}\n"
+
+
+def fill_page(page: Path) -> None:
+    """Write the tables of the page anew.
+
+    Args:
+        page: the Markdown file; it is changed.
+
+    Raises:
+        FileNotFoundError: a file that the page names is missing.
+    """
+
+    def fill(block: re.Match) -> str:
+        soak = json.loads((page.parent / block["file"]).read_text())
+        return f"{block['start']}\n{soak_table(soak)}{block['end']}"
+
+    page.write_text(_BLOCK.sub(fill, page.read_text()))
+
+
+if __name__ == "__main__":
+    fill_page(PAGE)

@@ -1,0 +1,42 @@
+"""The page says what the soak run left, losses first."""
+
+import json
+
+from reliability_page import fill_page, soak_table
+
+SOAK = {
+    "minutes": 30.04,
+    "rounds": 3,
+    "iterations": 24,
+    "tensors": 700,
+    "resumptions": 40,
+    "iterations_repeated": 12,
+    "injected": {"kill": 30, "flip": 10},
+    "survived": {"kill": 30, "flip": 10},
+    "lost": [],
+}
+
+
+def test_the_table_counts_every_fault():
+    table = soak_table(SOAK)
+    assert "through 40 faults" in table
+    assert "| kill | 30 | 30 |" in table
+    assert "| all | 40 | 40 |" in table
+    assert "Lost: nothing" in table
+
+
+def test_a_loss_is_not_passed_over():
+    lost = {**SOAK, "survived": {"kill": 29, "flip": 10}, "lost": ["a tensor differs"]}
+    assert "was lost: a tensor differs" in soak_table(lost)
+    assert "bit for bit" not in soak_table(lost)
+
+
+def test_the_page_is_written_anew(tmp_path):
+    page = tmp_path / "page.md"
+    (tmp_path / "soak.json").write_text(json.dumps(SOAK))
+    page.write_text("a\n<!-- soak: soak.json -->\nold\n<!-- end -->\nb\n")
+    fill_page(page)
+    once = page.read_text()
+    assert "old" not in once
+    fill_page(page)
+    assert page.read_text() == once

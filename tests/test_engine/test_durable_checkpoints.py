@@ -1,0 +1,132 @@
+"""At any moment a whole checkpoint is there, also while the next one is written."""
+
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.fileio import LocalBackend
+from mmengine.hooks import Hook
+
+from mmdet_lite.checkpoint import durable
+from mmdet_lite.errors import ConfigError
+
+EVERY_TWO = {"by_epoch": False, "interval": 2, "max_keep_ckpts": 1}
+
+
+@METRICS.register_module(force=True)
+class RisingScore(BaseMetric):
+    """A higher score at every validation."""
+
+    score = 0
+
+    def process(self, data_batch, data_samples):
+        self.results.append(None)
+
+    def compute_metrics(self, results):
+        self.score += 1
+        return {"score": self.score}
+
+
+class FillDisk(Hook):
+    """Calls a function before an iteration."""
+
+    def __init__(self, iteration, fill):
+        self.iteration, self.fill = iteration, fill
+
+    def before_train_iter(self, runner, *args, **kwargs):
+        if runner.iter + 1 == self.iteration:
+            self.fill()
+
+
+@pytest.fixture
+def killed_in_the_third_writing(monkeypatch, tmp_path):
+    """The process ends when the third checkpoint is on the disk to one half."""
+    count = 0
+
+    def put(backend, content, path):
+        nonlocal count
+        count += str(path).endswith(".pth")
+        if count < 3 or not str(path).endswith(".pth"):
+            durable.write_durably(path, content)
+            return
+        half = content[: len(content) // 2]
+        target = Path(str(path) + durable.UNFINISHED)
+        if not isinstance(backend, durable.DurableBackend):
+            target = Path(path)
+        target.write_bytes(half)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalBackend, "put", put)
+    monkeypatch.setattr(durable.DurableBackend, "put", put)
+
+
+def test_a_kill_while_writing_leaves_the_one_before(
+    run_config, train, tmp_path, killed_in_the_third_writing
+):
+    run_config.default_hooks.checkpoint.update(save_best=None, **EVERY_TWO)
+    train(run_config)
+    assert [file.name for file in tmp_path.glob("*.pth")] == ["iter_4.pth"]
+    assert torch.load(tmp_path / "iter_4.pth")["meta"]["iter"] == 4
+    assert Path((tmp_path / "last_checkpoint").read_text()).name == "iter_4.pth"
+
+
+def test_the_best_checkpoint_survives_until_the_next_is_whole(
+    run_config, train, tmp_path, killed_in_the_third_writing
+):
+    """The third file is the second epoch's best: rising scores are made up."""
+    run_config.default_hooks.checkpoint.update(
+        save_best="score", rule="greater", interval=1
+    )
+    run_config.val_evaluator = {"type": "RisingScore"}
+    train(run_config)
+    assert [file.name for file in tmp_path.glob("best*")] == ["best_score_epoch_1.pth"]
+    torch.load(tmp_path / "best_score_epoch_1.pth")
+
+
+def test_old_checkpoints_go_and_the_last_is_named(run_config, train, tmp_path):
+    run_config.default_hooks.checkpoint.update(EVERY_TWO)
+    train(run_config)
+    names = {file.name for file in tmp_path.glob("*.pth*")}
+    assert {name for name in names if not name.startswith("best")} == {"iter_8.pth"}
+    assert len(names) == 2
+    assert Path((tmp_path / "last_checkpoint").read_text()).name == "iter_8.pth"
+
+
+@pytest.fixture
+def small_files():
+    """No file may grow beyond a size: the disk is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def limit(size):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, small_files):
+    path = tmp_path / "checkpoint.pth"
+    durable.write_durably(path, b"old")
+    small_files(100)
+    with pytest.raises(OSError, match="too large"):
+        durable.write_durably(path, bytes(1000))
+    assert os.listdir(tmp_path) == ["checkpoint.pth"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_full_disk_ends_a_training_in_one_line(
+    run_config, train, tmp_path, small_files
+):
+    run_config.default_hooks.checkpoint.update(save_best=None, **EVERY_TWO)
+    hook = FillDisk(4, lambda: small_files(1000))
+    with pytest.raises(ConfigError, match=r"were there are whole.*--resume"):
+        train(run_config, hooks=[hook])
+    assert [file.name for file in tmp_path.glob("*.pth*")] == ["iter_2.pth"]
+    torch.load(tmp_path / "iter_2.pth")

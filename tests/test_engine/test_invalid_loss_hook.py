@@ -1,0 +1,86 @@
+"""A loss that is not a number is named before it reaches the weights."""
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from mmdet_lite.engine.invalid_loss_hook import InvalidLossError
+from mmdet_lite.errors import ConfigError
+
+
+class Spoil(Hook):
+    """Changes something before iterations that are numbered from 0."""
+
+    priority = "HIGHEST"
+
+    def __init__(self, spoil, iterations):
+        self.spoil, self.iterations = spoil, iterations
+
+    def before_train_iter(self, runner, batch_idx, data_batch):
+        if runner.iter in self.iterations:
+            self.spoil(runner, data_batch)
+
+
+def nan_image(runner, batch):
+    batch["inputs"][1] = batch["inputs"][1].float() * torch.nan
+
+
+def huge_image(runner, batch):
+    batch["inputs"][1] = batch["inputs"][1].float() * 1e25
+
+
+def nan_weight(runner, batch):
+    torch.nn.init.constant_(runner.model.decoder[1].bias, torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (nan_image, r"iteration 2: the image \S*train_\d+.png has pixels that are not"),
+        (huge_image, r"iteration 2: loss_count is not finite; images: \S+png, \S+png"),
+        (nan_weight, r"what Linear predicts is not.*were so before: decoder.1.bias"),
+    ],
+)
+def test_an_invalid_loss_ends_the_training(run_config, train, spoil, message):
+    with pytest.raises(InvalidLossError, match=message):
+        train(run_config, hooks=[Spoil(spoil, {1})])
+
+
+@pytest.mark.parametrize("spoil", [nan_image, huge_image])
+def test_a_batch_can_be_left_out(run_config, train, spoil):
+    run_config.custom_hooks = [{"type": "InvalidLossHook", "action": "skip"}]
+    before, after = {}, {}
+
+    class Look(Hook):
+        priority = "VERY_LOW"
+
+        def before_train_epoch(self, runner):
+            before.update(self.weights(runner))
+
+        def after_train_iter(self, runner, *args, **kwargs):
+            if runner.iter == 0:
+                after.update(self.weights(runner))
+
+        def weights(self, runner):
+            return {n: p.detach().clone() for n, p in runner.model.named_parameters()}
+
+    run_config.train_cfg.max_epochs = 1
+    runner = train(run_config, hooks=[Spoil(spoil, {0}), Look()])
+    assert runner.iter == 4
+    assert all(torch.equal(before[name], after[name]) for name in after)
+    weights = runner.model.state_dict()
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_skipping_ends_where_nothing_else_happens(run_config, train):
+    run_config.custom_hooks = [
+        {"type": "InvalidLossHook", "action": "skip", "max_skipped": 3}
+    ]
+    with pytest.raises(InvalidLossError, match="3 batches in a row were left out"):
+        train(run_config, hooks=[Spoil(nan_weight, {0})])
+
+
+def test_another_action_is_refused(run_config, train):
+    run_config.custom_hooks = [{"type": "InvalidLossHook", "action": "ignore"}]
+    with pytest.raises(ConfigError, match="stop, skip, but is 'ignore'"):
+        train(run_config)

@@ -1,0 +1,85 @@
+"""A training that is told to end saves first, and says so by its status."""
+
+import os
+import signal
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from mmdet_lite.engine import STOPPED
+
+
+class Send(Hook):
+    """Sends this process a signal in an iteration of training or validation."""
+
+    def __init__(self, number, stage, times=1):
+        self.number, self.stage, self.times = number, stage, times
+
+    def before_train_iter(self, runner, *args, **kwargs):
+        self.send(self.stage == ("train", runner.iter))
+
+    def before_val_iter(self, runner, *args, **kwargs):
+        self.send(self.stage == ("val", runner.epoch))
+
+    def send(self, now):
+        if now:
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Signals are handled after a test as before it."""
+    names = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(name) for name in names]
+    yield
+    for name, handler in zip(names, before, strict=True):
+        signal.signal(name, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_with_a_status_of_its_own(
+    run_config, train, tmp_path, number
+):
+    with pytest.raises(SystemExit) as ended:
+        train(run_config, hooks=[Send(number, ("train", 1))])
+    assert ended.value.code == STOPPED
+    assert [file.name for file in tmp_path.glob("*.pth")] == ["interrupted.pth"]
+    assert torch.load(tmp_path / "interrupted.pth")["meta"]["iter"] == 2
+    assert (tmp_path / "last_checkpoint").read_text().endswith("interrupted.pth")
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(
+    run_config, train, final_state, tmp_path
+):
+    train(run_config)
+    expected = final_state("epoch_2.pth")
+    for file in tmp_path.glob("*.pth"):
+        file.unlink()
+    with pytest.raises(SystemExit):
+        train(run_config, hooks=[Send(signal.SIGTERM, ("train", 5))])
+    train(run_config, resume="auto")
+    state = final_state("epoch_2.pth")
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_a_validation_that_was_cut_short_is_made_up_for(run_config, train, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        train(run_config, hooks=[Send(signal.SIGTERM, ("val", 2))])
+    assert ended.value.code == STOPPED
+    assert not (tmp_path / "interrupted.pth").exists()
+    runner = train(run_config, resume="auto")
+    scores, _ = runner.message_hub.get_scalar("val/coco/bbox_mAP_50").data
+    assert len(scores) == 2
+
+
+def test_a_second_signal_ends_at_once(run_config, train, tmp_path):
+    child = os.fork()
+    if child == 0:
+        train(run_config, hooks=[Send(signal.SIGINT, ("train", 1), times=2)])
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGINT
+    assert not list(tmp_path.glob("*.pth"))
