@@ -20,10 +20,10 @@ def test_names_of_classes_come_from_the_config_where_weights_have_none(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda weights: weights.pop("level_embed"), "lacks 1 of its"),
+        (lambda weights: weights.pop("level_embed"), "1 are missing: level_embed"),
         (
             lambda weights: weights.update(level_embed=torch.zeros(2, 256)),
-            "size mismatch for level_embed",
+            r"1 have another shape: level_embed \(2, 256\)",
         ),
     ],
 )
