@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 from operator_inputs import make_inputs
+from python_process import run_python
 
 from mmdet_lite.ops import (
     BackendUnavailableError,
@@ -103,14 +104,9 @@ def test_the_module_prints_what_can_run_and_why_not():
 
 
 def run_check(*arguments):
-    return subprocess.run(
-        [
-            *(sys.executable, "-W", "ignore", "-m", "mmdet_lite.ops", "check"),
-            *("--shape", "64", "64", "--device", "cpu", *arguments),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
+    return run_python(
+        *("-m", "mmdet_lite.ops", "check"),
+        *("--shape", 64, 64, "--device", "cpu", *arguments),
     )
 
 

@@ -1,9 +1,9 @@
 """Freed memory is reused: the kernel hands out no fresh pages for it."""
 
-import subprocess
 import sys
 
 import pytest
+from python_process import run_python
 
 SCRIPT = """
 import resource
@@ -22,16 +22,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def page_faults(mode):
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SCRIPT, mode],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return int(result.stdout.split()[-1])
+@pytest.fixture
+def page_faults(tmp_path):
+    """Function that counts the new pages of a process that keeps or frees memory."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+
+    def count(mode):
+        result = run_python(script, mode)
+        assert result.returncode == 0, result.stderr
+        return int(result.stdout.split()[-1])
+
+    return count
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
-def test_large_blocks_are_reused():
+def test_large_blocks_are_reused(page_faults):
     assert page_faults("keep") * 5 < page_faults("give back")

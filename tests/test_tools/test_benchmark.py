@@ -8,19 +8,14 @@ from pathlib import Path
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from python_process import run_python
 
 from mmdet_lite.benchmark.environment import machine_slug
 from mmdet_lite.benchmark.measurement import load_measurement, markdown_of
 
 
 def start_benchmark(repository, *arguments):
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "tools/benchmark.py", *map(str, arguments)],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_python("tools/benchmark.py", *arguments, cwd=repository)
 
 
 def run_benchmark(repository, *arguments):
@@ -89,7 +84,13 @@ def test_encoder_rows_compare_with_their_matrix_multiplications(repository, tmp_
 
 
 def test_a_subject_that_is_neither_known_nor_a_config_is_refused(repository):
-    result = start_benchmark(repository, "encoder", "--subjects", "dino-stuck")
+    result = subprocess.run(
+        [sys.executable, "tools/benchmark.py", "encoder", "--subjects", "dino-stuck"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.returncode == 2
     assert "error: there is no config dino-stuck" in result.stderr
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from python_process import run_python
 
 CONFIG = "configs/lite_detr/lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
 # A run of seconds: less of everything that does not change what is run.
@@ -29,13 +30,18 @@ SMALL = {
 def run_tool(repository, digits_root):
     """Function that calls a tool on the digits and returns the finished process."""
 
-    def run(tool, *arguments, config=CONFIG, options=SMALL):
-        options = [f"{name}={value}" for name, value in options.items()]
+    def run(tool, *arguments, config=CONFIG, options=SMALL, new_interpreter=False):
+        command = [f"tools/{tool}.py", config, *map(str, arguments)]
+        if options:
+            command += ["--cfg-options"]
+            command += [f"{name}={value}" for name, value in options.items()]
+        env = {"PATH": "/usr/bin:/bin", "DIGITS_ROOT": str(digits_root)}
+        if not new_interpreter:
+            return run_python(*command, cwd=repository, env=env)
         return subprocess.run(
-            [sys.executable, f"tools/{tool}.py", config, *map(str, arguments)]
-            + (["--cfg-options", *options] if options else []),
+            [sys.executable, *command],
             cwd=repository,
-            env={"PATH": "/usr/bin:/bin", "DIGITS_ROOT": str(digits_root)},
+            env=env,
             capture_output=True,
             text=True,
             check=False,
@@ -48,7 +54,7 @@ def run_tool(repository, digits_root):
 def trained(run_tool, tmp_path_factory):
     """The work dir of a finished training."""
     work_dir = tmp_path_factory.mktemp("work_dir")
-    result = run_tool("train", "--work-dir", work_dir)
+    result = run_tool("train", "--work-dir", work_dir, new_interpreter=True)
     assert result.returncode == 0, result.stderr[-3000:]
     return work_dir
 
@@ -82,6 +88,7 @@ def test_testing_a_checkpoint_repeats_its_metrics(run_tool, trained, tmp_path):
         tmp_path / "pictures",
         "--out",
         tmp_path / "predictions.pkl",
+        new_interpreter=True,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     (metrics,) = [
