@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from python_process import run_python
 
 from mmdet_lite.ops import available_backends, dispatch, probe
 from mmdet_lite.ops.backends import mmcv
@@ -96,19 +97,16 @@ class TestWhyNot:
         assert chosen.name == "triton"
 
 
-def test_importing_the_package_does_not_define_the_kernels():
-    code = (
+def test_importing_the_package_does_not_define_the_kernels(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
         "import sys\n"
         "import mmdet_lite.ops\n"
         "print('mmdet_lite.ops.backends.triton_kernels' in sys.modules)"
     )
-    output = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert output.stdout.strip() == "False"
+    result = run_python(script)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "False"
 
 
 class TestFallingThrough:
