@@ -24,8 +24,10 @@ from mmdet_lite.checkpoint.files import require_checkpoint
 from mmdet_lite.cli import (
     add_config_arguments,
     check_data,
+    draw_validation,
     exit_on_config_error,
     load_config,
+    log_to_tensorboard,
     resume_training,
     set_epochs,
     set_image_size,
@@ -63,6 +65,21 @@ def parse_args() -> argparse.Namespace:
         choices=["stop", "skip"],
         help="what to do where a loss is NaN or infinite: end, the default, or leave "
         "the batch out",
+    )
+    watch = parser.add_argument_group("watching it learn")
+    watch.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write losses, metrics and pictures for TensorBoard too",
+    )
+    watch.add_argument(
+        "--draw-validation",
+        nargs="?",
+        type=int,
+        const=50,
+        metavar="N",
+        help="draw ground truth and predictions of one image in N validation batches; "
+        "default 50",
     )
     own = parser.add_argument_group("data of one's own")
     own.add_argument(
@@ -121,6 +138,10 @@ def main() -> None:
     with exit_on_config_error():
         cfg = load_config(args)
         apply_own_data(cfg, args)
+        if args.tensorboard:
+            log_to_tensorboard(cfg)
+        if args.draw_validation is not None:
+            draw_validation(cfg, args.draw_validation)
         if args.amp:
             if device_type == "cpu":
                 raise ConfigError(

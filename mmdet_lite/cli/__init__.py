@@ -11,13 +11,16 @@ from .output import require_writable_folder
 from .own_data import set_epochs, set_image_size, use_own_data
 from .preflight import check_data
 from .resume import resume_training
+from .watch import draw_validation, log_to_tensorboard
 
 __all__ = [
     "add_config_arguments",
     "add_model_arguments",
     "check_data",
+    "draw_validation",
     "exit_on_config_error",
     "load_config",
+    "log_to_tensorboard",
     "read_config",
     "require_writable_folder",
     "resume_training",

@@ -50,7 +50,7 @@ def record_of(
     """
     cfg = cell.read_config()
     lines = log_lines(work_dir)
-    evaluations = _last_by_step(lines, METRICS["AP"])
+    evaluations = last_by_step(lines, METRICS["AP"])
     by_epoch = [{"epoch": line["step"], **_metrics_of(line)} for line in evaluations]
     if not by_epoch:
         raise ConfigError(f"{work_dir} has no evaluation in its logs")
@@ -68,7 +68,7 @@ def record_of(
         "by_epoch": by_epoch,
         "losses": [
             [line["step"], round(line["loss"], 4)]
-            for line in _last_by_step(lines, "loss")
+            for line in last_by_step(lines, "loss")
         ],
         "seconds": round(sum(part["seconds"] for part in parts), 1),
         "peak_memory": max(part["peak_memory"] for part in parts),
@@ -142,7 +142,7 @@ def log_lines(work_dir: str | Path) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.open()]
 
 
-def _last_by_step(lines: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+def last_by_step(lines: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     """Lines that have the key; what an interruption repeated counts once."""
     by_step = {line["step"]: line for line in lines if key in line}
     return [by_step[step] for step in sorted(by_step)]

@@ -54,7 +54,8 @@ def run_tool(repository, digits_root):
 def trained(run_tool, tmp_path_factory):
     """The work dir of a finished training."""
     work_dir = tmp_path_factory.mktemp("work_dir")
-    result = run_tool("train", "--work-dir", work_dir, new_interpreter=True)
+    arguments = ("--work-dir", work_dir, "--draw-validation", 3)
+    result = run_tool("train", *arguments, new_interpreter=True)
     assert result.returncode == 0, result.stderr[-3000:]
     return work_dir
 
@@ -75,6 +76,8 @@ def test_training_leaves_log_and_checkpoints(trained):
     assert len(losses) == 2 * 2  # epochs times batches
     assert len(validation_metrics(scalars)) == 2
     assert (trained / "epoch_2.pth").is_file()
+    # One in three of four validation images, twice.
+    assert len(list(trained.glob("*/vis_data/vis_image/*.png"))) in (2, 3)
 
 
 def test_testing_a_checkpoint_repeats_its_metrics(run_tool, trained, tmp_path):

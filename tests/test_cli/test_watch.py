@@ -1,0 +1,45 @@
+"""A config is changed so that its training can be watched."""
+
+import pytest
+from mmengine.config import Config
+
+from mmdet_lite.cli import draw_validation, log_to_tensorboard, read_config, watch
+from mmdet_lite.errors import ConfigError
+
+
+@pytest.fixture
+def cfg(repository):
+    name = "lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
+    return read_config(str(repository / "configs" / "lite_detr" / name))
+
+
+def test_tensorboard_is_added_where_the_visualizer_looks(cfg, monkeypatch):
+    monkeypatch.setattr(watch, "find_spec", lambda name: name)
+    log_to_tensorboard(cfg)
+    log_to_tensorboard(cfg)
+    for backends in (cfg.vis_backends, cfg.visualizer.vis_backends):
+        kinds = [backend["type"] for backend in backends]
+        assert kinds == ["LocalVisBackend", "TensorboardVisBackend"]
+
+
+def test_missing_tensorboard_is_told_in_one_line(cfg, monkeypatch):
+    monkeypatch.setattr(watch, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install tensorboard"):
+        log_to_tensorboard(cfg)
+
+
+def test_validation_is_drawn_at_an_interval(cfg):
+    draw_validation(cfg, 7)
+    hook = cfg.default_hooks.visualization
+    assert (hook.type, hook.draw, hook.interval) == ("DetVisualizationHook", True, 7)
+    assert hook.score_thr == 0.25
+
+
+def test_configs_without_what_it_takes_are_refused(cfg, monkeypatch):
+    with pytest.raises(ConfigError, match="--draw-validation must be at least 1"):
+        draw_validation(cfg, 0)
+    with pytest.raises(ConfigError, match="needs default_hooks"):
+        draw_validation(Config({}), 1)
+    monkeypatch.setattr(watch, "find_spec", lambda name: name)
+    with pytest.raises(ConfigError, match="needs a config with a visualizer"):
+        log_to_tensorboard(Config({}))
