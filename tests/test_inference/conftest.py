@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmengine.config import Config
 
 from mmdet_lite.inference import load_detector
 
@@ -25,6 +26,14 @@ def digits_config(small_config):
     )
     resize.scale = (96, 96)
     return cfg
+
+
+@pytest.fixture(scope="session")
+def config_file(digits_config, tmp_path_factory):
+    """The config as a file."""
+    path = tmp_path_factory.mktemp("configs") / "digits.py"
+    Config(digits_config.to_dict()).dump(str(path))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -4,16 +4,15 @@ import runpy
 import sys
 
 import pytest
-from mmengine.config import Config
 
 
 @pytest.fixture
-def run(repository, digits_config, weights, tmp_path, monkeypatch, capsys):
-    """Function that runs the tool; its status, and the last line on stderr."""
-    config = tmp_path / "digits.py"
-    Config(digits_config.to_dict()).dump(str(config))
+def run(repository, config_file, weights, tmp_path, monkeypatch, capsys):
+    """Function that runs the tool; its status, and its last line."""
 
-    def run(*inputs, config=config, weights=weights, out=tmp_path / "out", more=()):
+    def run(
+        *inputs, config=config_file, weights=weights, out=tmp_path / "out", more=()
+    ):
         arguments = ["--config", config, "--weights", weights, "--out", out, *more]
         monkeypatch.setattr("sys.argv", ["inference.py", *map(str, inputs)])
         sys.argv += map(str, arguments)
