@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -368,7 +368,7 @@ def main() -> None:
         "seed": args.seed,
         "iterations": soak.iterations,
         "tensors": len(soak.expected),
-        **asdict(soak.tally),
+        **vars(soak.tally),
     }
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     if soak.tally.lost:

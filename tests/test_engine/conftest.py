@@ -67,9 +67,11 @@ class Kill(Hook):
 def run_config(repository, digits_root, tmp_path, monkeypatch):
     """Config of two epochs of four iterations, with all that draws random numbers."""
     monkeypatch.setenv("DIGITS_ROOT", str(digits_root))
+    # What takes a runner longest, and nothing of it is looked at.
+    monkeypatch.setattr(Config, "pretty_text", "")
+    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
     name = "lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
     whole = read_config(str(repository / "configs" / "lite_detr" / name))
-    # The rest of it would be formatted anew for every checkpoint.
     cfg = Config({name: whole[name] for name in SETTINGS})
     cfg.model = {
         "type": "TinyDetector",
@@ -91,6 +93,7 @@ def run_config(repository, digits_root, tmp_path, monkeypatch):
     ]
     for split in ("train", "val"):
         cfg[f"{split}_dataloader"].update(num_workers=0, persistent_workers=False)
+        cfg[f"{split}_dataloader"].dataset.serialize_data = False
     cfg.train_dataloader.dataset.pipeline[2:3] = [
         {"type": "RandomFlip", "prob": 0.5},
         {

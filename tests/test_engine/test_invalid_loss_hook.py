@@ -25,8 +25,8 @@ def nan_image(runner, batch):
     batch["inputs"][1] = batch["inputs"][1].float() * torch.nan
 
 
-def huge_image(runner, batch):
-    batch["inputs"][1] = batch["inputs"][1].float() * 1e25
+def huge_weight(runner, batch):
+    torch.nn.init.constant_(runner.model.bbox_head.bias, 1e30)
 
 
 def nan_weight(runner, batch):
@@ -37,7 +37,7 @@ def nan_weight(runner, batch):
     ("spoil", "message"),
     [
         (nan_image, r"iteration 2: the image \S*train_\d+.png has pixels that are not"),
-        (huge_image, r"iteration 2: loss_count is not finite; images: \S+png, \S+png"),
+        (huge_weight, r"iteration 2: loss_count is not finite; images: \S+png, \S+png"),
         (nan_weight, r"what Linear predicts is not.*were so before: decoder.1.bias"),
     ],
 )
@@ -46,7 +46,7 @@ def test_an_invalid_loss_ends_the_training(run_config, train, spoil, message):
         train(run_config, hooks=[Spoil(spoil, {1})])
 
 
-@pytest.mark.parametrize("spoil", [nan_image, huge_image])
+@pytest.mark.parametrize("spoil", [nan_image, huge_weight])
 def test_a_batch_can_be_left_out(run_config, train, spoil):
     run_config.custom_hooks = [{"type": "InvalidLossHook", "action": "skip"}]
     before, after = {}, {}
@@ -67,7 +67,8 @@ def test_a_batch_can_be_left_out(run_config, train, spoil):
     run_config.train_cfg.max_epochs = 1
     runner = train(run_config, hooks=[Spoil(spoil, {0}), Look()])
     assert runner.iter == 4
-    assert all(torch.equal(before[name], after[name]) for name in after)
+    changed = {n for n in after if not torch.equal(before[n], after[n])}
+    assert changed <= {"bbox_head.bias"}  # That is the test's doing.
     weights = runner.model.state_dict()
     assert all(torch.isfinite(value).all() for value in weights.values())
 
