@@ -19,7 +19,8 @@ from ..visualization.attention_record import AttentionRecord, record_attention
 COLUMNS = {
     "entropy": "entropy of the weights, of its maximum",
     "wander": "distance of samples from their reference, pixels of their level",
-    "outside": "samples outside of their map",
+    "outside": "samples outside of their map, where attention reads zeros",
+    "weight_outside": "attention weight on those",
     "update_low": "attention's update of low tokens, of their size",
     "update_high": "the same of high tokens, or of the decoder's queries",
     "gradient_low": "loss's gradient at the layer's low tokens, times 1e6",
@@ -122,10 +123,12 @@ def _measures(record: AttentionRecord, num_high_levels: int) -> dict[str, float]
     centres = record.reference_points[..., :2][:, :, None, :, None]
     sizes = record.spatial_shapes.flip(-1)[:, None]
     distances = ((locations - centres) * sizes).norm(dim=-1)
+    outside = ((locations < 0) | (locations > 1)).any(-1)
     measures = {
         "entropy": float(entropy) / math.log(weights.shape[-1]),
         "wander": float(distances.mean()),
-        "outside": float(((locations < 0) | (locations > 1)).any(-1).float().mean()),
+        "outside": float(outside.float().mean()),
+        "weight_outside": float((weights * outside.flatten(3)).sum(-1).mean()),
     }
     num_tokens = int(record.spatial_shapes.prod(-1).sum())
     num_low = _num_low(record, num_high_levels)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..benchmark.measurement import load_measurement
 from ..errors import ConfigError
 from ..markdown import markdown_table
 from .record import METRICS
@@ -17,7 +18,7 @@ Run = dict[str, Any]
 
 _RESAMPLES = 10_000
 _BLOCK = re.compile(
-    r"<!-- (?P<kind>runs|classes|keeps): (?P<words>[^>]+?) -->.*?<!-- end -->",
+    r"<!-- (?P<kind>runs|classes|keeps|layers): (?P<words>[^>]+?) -->.*?<!-- end -->",
     re.DOTALL,
 )
 
@@ -159,6 +160,32 @@ def table_of_classes(runs: Sequence[Run], data: str, models: Sequence[str]) -> s
     return markdown_table(["model", "seeds", *classes], rows)
 
 
+def table_of_layers(files: Sequence[str | Path], column: str) -> str:
+    """Lay out one column of what was followed, a row for each file, by layer.
+
+    Args:
+        files: that ``tools/experiments/follow.py --json`` wrote, of models with the
+            same layers.
+        column: of :data:`~mmdet_lite.experiments.follow.COLUMNS`.
+
+    Returns:
+        str: a table of Markdown; a layer that has no such thing has a dash.
+
+    Raises:
+        ConfigError: a file does not exist.
+    """
+    rows, layers = [], []
+    for file in map(Path, files):
+        if not file.is_file():
+            raise ConfigError(f"there is no file {file} of followed layers")
+        followed = load_measurement(file)["layers"]
+        layers = [row["layer"].replace(".layers.", " ") for row in followed]
+        numbers = [row[column] for row in followed]
+        cells = ["–" if number is None else f"{number:.2f}" for number in numbers]
+        rows.append([file.stem, *cells])
+    return markdown_table(["run", *layers], rows)
+
+
 def _mean_and_deviation(numbers: list[float | None]) -> str:
     """``47.1 ± 0.8``; a single run has no deviation."""
     known = [number for number in numbers if number is not None]
@@ -183,9 +210,10 @@ def fill_page(page: str | Path) -> None:
     """Write the tables and figures of a Markdown page anew from the runs that it names.
 
     ``<!-- runs: FOLDER DATA REFERENCE MODEL ... -->`` starts a table,
-    ``<!-- classes: FOLDER DATA MODEL ... -->`` one by class, and
-    ``<!-- keeps: FOLDER DATA MODEL REFERENCE [METRIC] -->`` a figure in a sentence; all
-    end at ``<!-- end -->``. FOLDER, of the runs, is relative to the page.
+    ``<!-- classes: FOLDER DATA MODEL ... -->`` one by class,
+    ``<!-- layers: FOLDER COLUMN FILE ... -->`` one by layer, of files without their
+    ``.json``, and ``<!-- keeps: FOLDER DATA MODEL REFERENCE [METRIC] -->`` a figure in
+    a sentence; all end at ``<!-- end -->``. FOLDER is relative to the page.
 
     Raises:
         ConfigError: the page asks to compare what was not run.
@@ -195,6 +223,10 @@ def fill_page(page: str | Path) -> None:
     def fill(block: re.Match) -> str:
         start = f"<!-- {block['kind']}: {block['words']} -->"
         folder, *words = block["words"].split()
+        if block["kind"] == "layers":
+            column, *names = words
+            files = [page.parent / folder / f"{name}.json" for name in names]
+            return f"{start}\n{table_of_layers(files, column)}\n<!-- end -->"
         runs = load_runs(page.parent / folder)
         if block["kind"] == "runs":
             return f"{start}\n{table(runs, words[0], words[1:])}\n<!-- end -->"

@@ -46,3 +46,4 @@ def test_plain_and_uniform_attention_start_without_a_preference(config):
         cfg.model.decoder.layer_cfg.cross_attn_cfg.update(attention)
         for row in follow(cfg, batches=1):
             assert row["entropy"] == pytest.approx(1, abs=1e-4)
+            assert row["weight_outside"] == pytest.approx(row["outside"], abs=1e-4)

@@ -95,13 +95,19 @@ def test_a_page_is_filled_again_and_again(tmp_path):
     page.write_text(
         "It keeps <!-- keeps: runs cells lite dino -->?<!-- end --> of it.\n"
         "<!-- runs: runs cells dino lite -->\n<!-- end -->\n"
-        "<!-- classes: runs cells dino -->\n<!-- end -->\nAfter.\n"
+        "<!-- classes: runs cells dino -->\n<!-- end -->\n"
+        "<!-- layers: . entropy a -->\n<!-- end -->\nAfter.\n"
     )
+    layers = [{"layer": "encoder.layers.0", "entropy": 0.25}]
+    layers.append({"layer": "decoder.layers.0", "entropy": None})
+    (tmp_path / "a.json").write_text(json.dumps({"layers": layers}))
     fill_page(page)
     text = page.read_text()
     assert "98.0% (95 % interval 98.0% to 98.1%, 2 seeds)<!-- end --> of it" in text
     assert "| lite | 3 |" in text
     assert "| dino | 3 | 54.0 ± 5.3 | 27.0 ± 2.6 |" in text
+    assert "| run | encoder 0 | decoder 0 |" in text
+    assert "| a | 0.25 | – |" in text
     assert text.endswith("\nAfter.\n")
     fill_page(page)
     assert page.read_text() == text
