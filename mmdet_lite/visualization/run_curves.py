@@ -149,6 +149,7 @@ def _draw_metrics(ax: Any, evaluations: list[dict[str, Any]]) -> None:
         if points:
             ax.plot(*zip(*points, strict=True), marker=".", label=name)
     ax.set(xlabel="epoch", ylabel="AP", ylim=(0, 100))
+    ax.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _draw_precision(ax: Any, curves: dict[str, np.ndarray]) -> None:
