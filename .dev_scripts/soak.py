@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from mmdet_lite.checkpoint.local_file import UnreadableCheckpointError, require_whole
+from mmdet_lite.checkpoint.local_file import UnreadableCheckpointError
 from mmdet_lite.checkpoint.resumable import find_newest
 from mmdet_lite.cli import read_config, set_image_size
 from mmdet_lite.datasets.digits import make_digits_dataset
@@ -57,6 +57,8 @@ OPTIONS = {
     "val_dataloader.persistent_workers": False,
 }
 FAULTS = ("kill", "kill while writing", "terminate", "flip", "truncate", "full disk")
+# What is done to a file each time that a training stands still.
+DAMAGES = ("flip", "truncate") * 3
 
 
 @dataclass
@@ -113,7 +115,7 @@ class Soak:
         self.seconds = time.monotonic() - started
         if status:
             raise SystemExit(f"the undisturbed training failed: {self.log()}")
-        self.expected = self.state(self.work_dir / LAST.format(self.iterations))
+        self.expected = state_of(self.work_dir / LAST.format(self.iterations))
 
     def start(self, file_size: int | None = None) -> subprocess.Popen:
         """Start or resume the training, where files may have a size at most."""
@@ -140,20 +142,6 @@ class Soak:
         """The end of what the training printed."""
         return (self.work_dir / "output.log").read_text()[-2000:]
 
-    def state(self, path: Path) -> dict[str, Any]:
-        """Weights and optimizer of a checkpoint, flat."""
-        checkpoint = torch.load(path, weights_only=True)
-        moments = checkpoint["optimizer"]["state"]
-        return {
-            **checkpoint["state_dict"],
-            **{f"ema {n}": value for n, value in checkpoint["ema_state_dict"].items()},
-            **{
-                f"moment {number} {name}": value
-                for number, state in moments.items()
-                for name, value in state.items()
-            },
-        }
-
     def newest(self) -> tuple[Path, int] | None:
         """The checkpoint that a resumption would take, and its iteration."""
         found = find_newest(self.work_dir, say=lambda line: None)
@@ -171,15 +159,10 @@ class Soak:
             self.tally.resumptions += 1
             process = self.start()
         path = self.work_dir / LAST.format(self.iterations)
-        state = self.state(path)
-        differing = [
-            name
-            for name, value in self.expected.items()
-            if not torch.equal(value, state[name])
-        ]
-        if differing:
+        names = differing(self.expected, path)
+        if names:
             self.tally.lost.append(
-                f"round {number}: {len(differing)} of {len(state)} tensors differ"
+                f"round {number}: {len(names)} of {len(self.expected)} tensors differ"
             )
         self.tally.rounds += 1
         shutil.rmtree(self.work_dir)
@@ -200,11 +183,11 @@ class Soak:
             return self.ends_well(process)
         self.end(process, signal.SIGTERM if fault == "terminate" else signal.SIGKILL)
         after = self.newest()
+        if after is not None:
+            self.try_damages(after[0])
         damaged = fault in ("flip", "truncate") and after is not None
         if damaged:
             self.damage(after[0], fault)
-            if self.is_whole(after[0]):
-                self.tally.lost.append(f"{fault} of {after[0].name} was not noticed")
         self.count(fault, process, before, after, damaged)
         return False
 
@@ -281,27 +264,40 @@ class Soak:
             )
         return False
 
+    def try_damages(self, path: Path) -> None:
+        """Damage the newest file and make it good, several times.
+
+        Each time it must be noticed, and an older one be found if there is one.
+        """
+        content, times = path.read_bytes(), path.stat()
+        state = state_of(path)
+        for fault in DAMAGES:
+            self.damage(path, fault)
+            self.tally.injected[fault] += 1
+            try:
+                found = self.newest()
+            except UnreadableCheckpointError:
+                found = None
+            # A bit between two records is nobody's.
+            if found is None or found[0] != path or not differing(state, found[0]):
+                self.tally.survived[fault] += 1
+            else:
+                self.tally.lost.append(f"{fault} of {path.name} was not noticed")
+            path.write_bytes(content)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
     def damage(self, path: Path, fault: str) -> None:
         """Spoil a file as a bad disk or an interrupted copy does."""
         content = bytearray(path.read_bytes())
         if fault == "truncate":
             content = content[: self.choices.randrange(len(content))]
         else:
-            # Among the weights, which PyTorch would load without a word.
+            # One bit among the weights, which PyTorch would load without a word.
             place = self.choices.randrange(len(content) // 4, 3 * len(content) // 4)
-            for index in range(place, place + 64):
-                content[index] ^= self.choices.randrange(1, 256)
+            content[place] ^= 1 << self.choices.randrange(8)
         stat = path.stat()
         path.write_bytes(content)
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-
-    def is_whole(self, path: Path) -> bool:
-        """Whether a file passes for what was written."""
-        try:
-            require_whole(path)
-        except UnreadableCheckpointError:
-            return False
-        return True
 
     def wait(self, process: subprocess.Popen, seconds: float) -> bool:
         """Whether the training ends within a time."""
@@ -339,6 +335,27 @@ class Soak:
             )
             raise SystemExit(self.log())
         return True
+
+
+def state_of(path: Path) -> dict[str, Any]:
+    """Weights, averages and optimizer of a checkpoint, flat."""
+    checkpoint = torch.load(path, weights_only=True)
+    moments = checkpoint["optimizer"]["state"]
+    return {
+        **checkpoint["state_dict"],
+        **{f"ema {n}": value for n, value in checkpoint["ema_state_dict"].items()},
+        **{
+            f"moment {number} {name}": value
+            for number, state in moments.items()
+            for name, value in state.items()
+        },
+    }
+
+
+def differing(state: dict[str, Any], path: Path) -> list[str]:
+    """Names under which a checkpoint holds something else."""
+    other = state_of(path)
+    return [name for name in state if not torch.equal(state[name], other[name])]
 
 
 def main() -> None:

@@ -156,9 +156,10 @@ def main() -> None:
                     f"{args.config}"
                 )
             cfg.auto_scale_lr.enable = True
-        passed_over = []
-        if args.resume is not None:
-            passed_over = resume_training(cfg, args.resume)
+        resume = args.resume
+        if resume is None and cfg.get("resume"):
+            resume = cfg.get("load_from") or "auto"
+        passed_over = [] if resume is None else resume_training(cfg, resume)
         check_data(cfg)
         make_resumable(cfg)
         stop_at_invalid_loss(cfg, args.on_invalid_loss)

@@ -93,7 +93,7 @@ def require_whole(path: Path) -> None:
     """
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "does not exist"
-        raise UnreadableCheckpointError(f"the checkpoint {path} {kind}")
+        raise UnreadableCheckpointError(f"the checkpoint {kind}: {path}")
     with path.open("rb") as file:
         start = file.read(len(_ZIP))
     if not start:

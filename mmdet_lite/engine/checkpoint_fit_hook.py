@@ -4,11 +4,13 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..checkpoint.attention_kind import refuse_other_attention
 from ..checkpoint.fit import (
     CheckpointMismatchError,
     fit_of,
     require_part_fit,
     require_whole_fit,
+    unwrapped,
     weights_of,
 )
 
@@ -34,9 +36,13 @@ class CheckpointFitHook(Hook):
 
         Raises:
             CheckpointMismatchError: it does not fit; the message names the file.
+            AttentionMismatchError: it is of the other kind of attention.
         """
         try:
-            fit = fit_of(runner.model, weights_of(checkpoint))
+            weights = weights_of(checkpoint)
+            # Said first, because it knows what to do.
+            refuse_other_attention(unwrapped(runner.model), weights, "")
+            fit = fit_of(runner.model, weights)
             if self.whole:
                 require_whole_fit(fit)
             else:

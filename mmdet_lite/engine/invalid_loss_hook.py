@@ -1,6 +1,6 @@
 """Stop, or leave a batch out, where a loss is not a number."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -79,13 +79,7 @@ class InvalidLossHook(Hook):
             SkipIteration: the same, and it is to skip.
         """
         self._batch = data_batch
-        faulty = [
-            name
-            for name, image in zip(
-                _names(data_batch), _images(data_batch), strict=False
-            )
-            if not _is_finite(image)
-        ]
+        faulty = _not_finite(zip(_names(data_batch), _images(data_batch), strict=False))
         self._judge(
             f"the image {', '.join(faulty)} has pixels that are" if faulty else None
         )
@@ -106,7 +100,7 @@ class InvalidLossHook(Hook):
         """Forward hook of the model, whose output are losses, and of its head."""
         if self._batch is None:
             return
-        faulty = [name for name, value in _tensors(output) if not _is_finite(value)]
+        faulty = _not_finite(_tensors(output))
         if not faulty:
             self._judge(None)
             return
@@ -131,11 +125,7 @@ class InvalidLossHook(Hook):
             f"iteration {runner.iter + 1}: {fault} not finite; images: "
             f"{', '.join(_names(self._batch)) or 'not named'}"
         )
-        weights = [
-            name
-            for name, value in runner.model.named_parameters()
-            if not _is_finite(value)
-        ]
+        weights = _not_finite(runner.model.named_parameters())
         if weights:
             message += f"; the weights were so before: {weights[0]}"
         if self.action == "stop":
@@ -149,8 +139,24 @@ class InvalidLossHook(Hook):
         raise SkipIteration
 
 
-def _is_finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+def _not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
+    """Names of the tensors that hold a NaN or an infinity.
+
+    A GPU is waited for once, and not for each.
+    """
+    checks = [
+        (name, torch.isfinite(tensor).all())
+        for name, tensor in tensors
+        if tensor.is_floating_point()
+    ]
+    if not checks:
+        return []
+    finite = torch.stack([check.to(checks[0][1].device) for _, check in checks])
+    return [
+        name
+        for (name, _), fine in zip(checks, finite.tolist(), strict=True)
+        if not fine
+    ]
 
 
 def _tensors(output: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from mmdet_lite.errors import ConfigError
+
 
 def assert_same(state, expected):
     assert state.keys() == expected.keys()
@@ -29,3 +31,51 @@ def test_a_resumed_run_is_the_same_run(
     resumed = train(run_config, resume="auto")
     assert resumed.iter == 8
     assert_same(final_state(last), expected)
+
+
+def test_a_run_that_counts_iterations_is_the_same_run(
+    run_config, train, final_state, tmp_path
+):
+    run_config.train_cfg = {"by_epoch": False, "max_iters": 6, "val_interval": 4}
+    run_config.param_scheduler = [{"type": "MultiStepLR", "milestones": [3]}]
+    run_config.param_scheduler[0]["by_epoch"] = False
+    run_config.train_dataloader.sampler.type = "InfiniteSampler"
+    run_config.default_hooks.checkpoint.update(by_epoch=False, interval=2)
+    train(run_config)
+    expected = final_state("iter_6.pth")
+    (tmp_path / "iter_6.pth").unlink()
+    train(run_config, resume="auto")
+    assert_same(final_state("iter_6.pth"), expected)
+
+
+def test_a_run_without_a_seed_keeps_the_one_that_it_drew(
+    run_config, train, final_state, tmp_path
+):
+    run_config.randomness = {"seed": None}
+    seed = train(run_config).seed
+    expected = final_state("epoch_2.pth")
+    (tmp_path / "epoch_2.pth").unlink()
+    assert train(run_config, resume="auto").seed == seed
+    assert_same(final_state("epoch_2.pth"), expected)
+
+
+def test_an_epoch_of_other_batches_is_not_gone_on_with(run_config, train):
+    run_config.default_hooks.checkpoint.update(by_epoch=False, interval=3)
+    train(run_config, kill_at=3)
+    run_config.train_dataloader.batch_size = 4
+    with pytest.raises(ConfigError, match=r"after 3 of 4 batches .* which has 2 now"):
+        train(run_config, resume="auto")
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_named(
+    run_config, train, tmp_path, capfd
+):
+    train(run_config)
+    newest = tmp_path / "epoch_2.pth"
+    newest.write_bytes(newest.read_bytes()[:-500])
+    runner = train(run_config, resume="auto")
+    assert runner.iter == 8
+    said = capfd.readouterr().out
+    assert "epoch_2.pth is truncated" in said
+    assert "going on from" in said
+    torch.load(newest)

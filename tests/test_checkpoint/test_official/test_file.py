@@ -93,7 +93,7 @@ def test_code_in_a_file_does_not_run(tmp_path):
 
     path = tmp_path / "harmful.pth"
     torch.save({"model": {"level_embed": Harmful()}}, path)
-    with pytest.raises(ConfigError, match="cannot be read as a checkpoint"):
+    with pytest.raises(ConfigError, match=r"asks for posix.mkdir"):
         convert_official_file(path, tmp_path / "there.pth")
     assert list(tmp_path.iterdir()) == [path]
 

@@ -1,0 +1,69 @@
+"""A config of any model is given what keeps its runs whole, once."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmdet_lite.cli import read_config
+from mmdet_lite.engine import make_resumable, stop_at_invalid_loss
+from mmdet_lite.errors import ConfigError
+
+
+def test_a_config_is_changed_once():
+    cfg = read_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
+    own = {"type": "CocoDataset", **cfg.train_dataloader.dataset}
+    make_resumable(cfg)
+    once = Config(cfg.to_dict())
+    assert cfg.default_hooks.checkpoint.type == "DurableCheckpointHook"
+    assert cfg.train_cfg.type == "ResumableEpochLoop"
+    assert cfg.train_dataloader.dataset.dataset == own
+    batches = cfg.train_dataloader.batch_sampler.batch_sampler
+    assert batches.type == "AspectRatioBatchSampler"
+    make_resumable(cfg)
+    assert cfg.to_dict() == once.to_dict()
+
+
+def test_what_is_of_others_stays():
+    cfg = read_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
+    cfg.default_hooks.checkpoint.type = "MyHook"
+    cfg.train_cfg.type = "MyLoop"
+    cfg.custom_hooks = [{"type": "MyOtherHook"}, {"type": "StopSignalHook"}]
+    make_resumable(cfg)
+    assert cfg.default_hooks.checkpoint.type == "MyHook"
+    assert cfg.train_cfg.type == "MyLoop"
+    kinds = [hook["type"] for hook in cfg.custom_hooks]
+    assert kinds[:2] == ["MyOtherHook", "StopSignalHook"]
+    assert kinds.count("StopSignalHook") == 1
+
+
+def test_batches_cannot_be_skipped_where_iterations_are_counted():
+    cfg = read_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
+    cfg.train_cfg = {"by_epoch": False, "max_iters": 10}
+    make_resumable(cfg)
+    assert cfg.train_cfg.type == "IterBasedTrainLoop"
+    stop_at_invalid_loss(cfg)
+    with pytest.raises(ConfigError, match="it is IterBasedTrainLoop"):
+        stop_at_invalid_loss(cfg, "skip")
+
+
+@pytest.mark.parametrize("lacking", ["bbox_head", "encoder"])
+def test_a_run_starts_from_what_fits_and_says_how_much(
+    run_config, train, tmp_path, capfd, lacking
+):
+    train(run_config, kill_at=5)
+    checkpoint = torch.load(tmp_path / "epoch_1.pth")
+    for name in list(checkpoint["state_dict"]):
+        if name.startswith(lacking):
+            del checkpoint["state_dict"][name]
+    torch.save(checkpoint, tmp_path / "start.pth")
+    run_config.load_from = str(tmp_path / "start.pth")
+    run_config.log_level = "INFO"
+    run_config.train_cfg.max_epochs = 1
+    if lacking == "encoder":
+        with pytest.raises(
+            ConfigError, match=r"start.pth does.*nothing of the model's"
+        ):
+            train(run_config)
+    else:
+        assert train(run_config).iter == 4
+        assert "bbox_head 0 of 2, decoder 2 of 2, encoder" in capfd.readouterr().out
