@@ -33,7 +33,7 @@ def make_resumable(cfg: Config) -> None:
             "batch_sampler": loader.get("batch_sampler"),
             "drop_last": loader.pop("drop_last", False),
         }
-    for hook in ("IterationSeedHook", "PendingValidationHook", "StopSignalHook"):
+    for hook in ("IterationSeedHook", "StopSignalHook", "PendingValidationHook"):
         _add_hook(cfg, hook)
 
 

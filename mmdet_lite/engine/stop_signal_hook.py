@@ -59,6 +59,11 @@ class StopSignalHook(Hook):
         for name in (signal.SIGTERM, signal.SIGINT):
             self._handlers[name] = signal.signal(name, note)
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """A run that goes on is saved up to where it was."""
+        if runner.cfg.get("resume"):
+            self._saved_iteration = checkpoint["meta"]["iter"]
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note up to where the run is saved."""
         self._saved_iteration = checkpoint["meta"]["iter"]

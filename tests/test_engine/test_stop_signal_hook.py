@@ -69,6 +69,8 @@ def test_a_validation_that_was_cut_short_is_made_up_for(run_config, train, tmp_p
         train(run_config, hooks=[Send(signal.SIGTERM, ("val", 2))])
     assert ended.value.code == STOPPED
     assert not (tmp_path / "interrupted.pth").exists()
+    with pytest.raises(SystemExit):  # Again, while it is made up for.
+        train(run_config, resume="auto", hooks=[Send(signal.SIGTERM, ("val", 2))])
     runner = train(run_config, resume="auto")
     scores, _ = runner.message_hub.get_scalar("val/coco/bbox_mAP_50").data
     assert len(scores) == 2
