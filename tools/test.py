@@ -22,11 +22,14 @@ from mmdet_lite.cli import (
     exit_on_config_error,
     load_config,
 )
-from mmdet_lite.engine import check_fit
-from mmdet_lite.errors import ConfigError
-from mmdet_lite.runtime import (
+from mmdet_lite.engine import (
     LatencyHook,
     OptimizeForInferenceHook,
+    check_fit,
+    without_averaging,
+)
+from mmdet_lite.errors import ConfigError
+from mmdet_lite.runtime import (
     inference_dtype,
     keep_freed_memory,
     predict_in_float32,
@@ -90,6 +93,8 @@ def main() -> None:
                 args.show_dir = str(Path(args.show_dir).absolute())
             cfg = trigger_visualization_hook(cfg, args)
         check_data(cfg, splits=("test",))
+        if args.optimize:
+            without_averaging(cfg)
         if args.tta:
             use_test_time_augmentation(cfg)
         runner = Runner.from_cfg(cfg)

@@ -1,4 +1,4 @@
-"""Trainings that lose nothing: hooks, a loop and samplers, registered with mmengine.
+"""What a run uses: hooks, a loop and samplers, registered with mmengine.
 
 ``docs/reliability.md`` says what they do. ``tools/train.py`` and ``tools/test.py`` put
 them into every config.
@@ -8,10 +8,17 @@ from .checkpoint_fit_hook import CheckpointFitHook
 from .durable_checkpoint_hook import DurableCheckpointHook
 from .invalid_loss_hook import InvalidLossHook
 from .iteration_seed_hook import IterationSeedHook
+from .latency_hook import LatencyHook
+from .optimize_for_inference_hook import OptimizeForInferenceHook
 from .pending_validation_hook import PendingValidationHook
 from .resumable_loop import ResumableEpochLoop
 from .seeded_samples import ResumableBatchSampler, SeededDataset
-from .settings import check_fit, make_resumable, stop_at_invalid_loss
+from .settings import (
+    check_fit,
+    make_resumable,
+    stop_at_invalid_loss,
+    without_averaging,
+)
 from .stop_signal_hook import STOPPED, StopSignalHook
 
 __all__ = [
@@ -20,6 +27,8 @@ __all__ = [
     "DurableCheckpointHook",
     "InvalidLossHook",
     "IterationSeedHook",
+    "LatencyHook",
+    "OptimizeForInferenceHook",
     "PendingValidationHook",
     "ResumableBatchSampler",
     "ResumableEpochLoop",
@@ -28,4 +37,5 @@ __all__ = [
     "check_fit",
     "make_resumable",
     "stop_at_invalid_loss",
+    "without_averaging",
 ]

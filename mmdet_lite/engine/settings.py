@@ -68,6 +68,20 @@ def check_fit(cfg: Config, whole: bool) -> None:
     _add_hook(cfg, "CheckpointFitHook")["whole"] = whole
 
 
+def without_averaging(cfg: Config) -> None:
+    """Test the weights of a checkpoint without mmengine's ``EMAHook``.
+
+    They are the averaged ones already, and the hook exchanges parameters with a copy,
+    which a model that was made fast has not.
+
+    Args:
+        cfg: a whole config; it is changed.
+    """
+    cfg.custom_hooks = [
+        hook for hook in cfg.get("custom_hooks") or [] if hook.get("type") != "EMAHook"
+    ]
+
+
 def _add_hook(cfg: Config, kind: str) -> dict[str, Any]:
     """The custom hook of a type, which is added where the config has none."""
     hooks = list(cfg.get("custom_hooks") or [])

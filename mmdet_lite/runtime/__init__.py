@@ -1,21 +1,14 @@
 """How a process computes: memory, precision, speed of predictions."""
 
-from .latency import LatencyHook
 from .memory import keep_freed_memory
 from .mixed_precision import (
     has_bfloat16_instructions,
     predict_in_float32,
     warn_of_slow_autocast,
 )
-from .optimize import (
-    OptimizeForInferenceHook,
-    inference_dtype,
-    optimize_for_inference,
-)
+from .optimize import inference_dtype, optimize_for_inference
 
 __all__ = [
-    "LatencyHook",
-    "OptimizeForInferenceHook",
     "has_bfloat16_instructions",
     "inference_dtype",
     "keep_freed_memory",

@@ -6,9 +6,6 @@ from typing import Any
 import torch
 from mmcv.cnn.utils import fuse_conv_bn
 from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttention
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
-from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ..errors import ConfigError
@@ -60,22 +57,6 @@ def optimize_for_inference(
         predict_in_float32(detector)
         detector.forward = torch.autocast(device.type, dtype)(detector.forward)
     return model
-
-
-@HOOKS.register_module()
-class OptimizeForInferenceHook(Hook):
-    """Calls :func:`optimize_for_inference` before a test, when weights are loaded.
-
-    Args:
-        dtype: as there.
-    """
-
-    def __init__(self, dtype: torch.dtype | None = None) -> None:
-        self.dtype = dtype
-
-    def before_test(self, runner: Runner) -> None:
-        """Optimise the runner's model."""
-        optimize_for_inference(runner.model, self.dtype)
 
 
 def inference_dtype(device_type: str) -> torch.dtype:

@@ -114,6 +114,19 @@ def test_variants_of_testing_run(run_tool, trained, tmp_path, flag):
     assert "coco/bbox_mAP_50" in result.stdout + result.stderr
 
 
+def test_a_model_that_was_trained_with_averaging_is_made_fast_too(
+    repository, run_tool, trained, tmp_path
+):
+    # The hook exchanges parameters one by one, and folding leaves fewer of them.
+    config = tmp_path / "averaged.py"
+    hooks = "custom_hooks = [dict(type='EMAHook')]"
+    config.write_text(f"_base_ = {str(repository / CONFIG)!r}\n{hooks}\n")
+    arguments = (trained / "epoch_2.pth", "--work-dir", tmp_path, "--optimize")
+    result = run_tool("test", *arguments, config=str(config))
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "coco/bbox_mAP_50" in result.stdout + result.stderr
+
+
 def test_resuming_goes_on_from_the_latest_checkpoint(run_tool, trained):
     result = run_tool(
         "train",

@@ -9,7 +9,7 @@ import torch
 from mmdet.structures import DetDataSample
 from torch import nn
 
-from mmdet_lite.runtime import LatencyHook
+from mmdet_lite.engine import LatencyHook
 
 
 class Sleeper(nn.Module):

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from .memory import read_peak_memory, reset_peak_memory, synchronize
+from ..runtime.memory import read_peak_memory, reset_peak_memory, synchronize
 
 
 @HOOKS.register_module()
