@@ -13,7 +13,7 @@ check_openmmlab()
 
 from mmengine.config.utils import MODULE2PACKAGE
 
-from . import backbones, dense_heads, detectors, engine, layers
+from . import backbones, datasets, dense_heads, detectors, engine, layers
 from .checkpoint.local_file import protect_local_files
 from .checkpoint.safe_globals import allow_mmengine_checkpoints
 from .version import __version__
@@ -23,4 +23,12 @@ protect_local_files()
 # mmengine looks for configs in the packages that it knows only.
 MODULE2PACKAGE["mmdet_lite"] = "mmdet_lite"
 
-__all__ = ["__version__", "backbones", "dense_heads", "detectors", "engine", "layers"]
+__all__ = [
+    "__version__",
+    "backbones",
+    "datasets",
+    "dense_heads",
+    "detectors",
+    "engine",
+    "layers",
+]

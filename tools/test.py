@@ -20,6 +20,7 @@ from mmdet_lite.cli import (
     add_config_arguments,
     check_data,
     exit_on_config_error,
+    innermost_dataset,
     load_config,
 )
 from mmdet_lite.engine import (
@@ -115,9 +116,7 @@ def use_test_time_augmentation(cfg: Config) -> None:
         "type": "DetTTAModel",
         "tta_cfg": {"nms": {"type": "nms", "iou_threshold": 0.5}, "max_per_img": 100},
     }
-    dataset = cfg.test_dataloader.dataset
-    while "dataset" in dataset:
-        dataset = dataset.dataset
+    dataset = innermost_dataset(cfg.test_dataloader.dataset)
     if "tta_pipeline" in cfg:
         dataset.pipeline = cfg.tta_pipeline
     else:

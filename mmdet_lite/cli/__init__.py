@@ -2,29 +2,36 @@
 
 from .config import (
     add_config_arguments,
+    add_config_options,
     add_model_arguments,
     load_config,
     read_config,
 )
+from .data_sources import data_sources, innermost_dataset
 from .exit import exit_on_config_error
 from .output import require_writable_folder
-from .own_data import set_epochs, set_image_size, use_own_data
-from .preflight import check_data
+from .own_data import own_data_sources, set_epochs, set_image_size, use_own_data
+from .preflight import check_data, source_problems
 from .resume import resume_training
 from .watch import draw_validation, log_to_tensorboard
 
 __all__ = [
     "add_config_arguments",
+    "add_config_options",
     "add_model_arguments",
     "check_data",
+    "data_sources",
     "draw_validation",
     "exit_on_config_error",
+    "innermost_dataset",
     "load_config",
     "log_to_tensorboard",
+    "own_data_sources",
     "read_config",
     "require_writable_folder",
     "resume_training",
     "set_epochs",
     "set_image_size",
+    "source_problems",
     "use_own_data",
 ]

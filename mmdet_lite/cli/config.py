@@ -32,6 +32,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "config", help="path of a config, or mmdet::PATH for one that mmdet ships"
     )
+    add_config_options(parser)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that changes a config."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",

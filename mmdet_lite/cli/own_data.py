@@ -1,13 +1,16 @@
 """Point a config at data of one's own: files, classes, image size, schedule."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
+from ..datasets.coco_file import read_annotation_file
+from ..datasets.coco_tables import category_names, table_problems
+from ..datasets.image_problems import ImageReader
+from ..datasets.problems import in_one_line, listed
 from ..errors import ConfigError
+from .data_sources import DataSource, innermost_dataset, pipeline_steps
 
 # Where annotation files of a split usually lie, the first that exists is taken.
 _ANNOTATIONS = (
@@ -47,33 +50,69 @@ def use_own_data(
             files of the same classes.
     """
     root = Path(data_root)
-    if not root.is_dir():
-        raise ConfigError(f"--data-root {root} is no folder")
-    files = {
-        "train": _annotation_file(root, "train", train_file),
-        "val": _annotation_file(root, "val", val_file),
-    }
-    contents = {split: _read(file) for split, file in files.items()}
-    classes = {split: _classes_of(files[split], contents[split]) for split in files}
+    sources = own_data_sources(root, train_file, val_file)
+    classes: dict[str, tuple[str, ...]] = {}
+    folders: dict[str, str] = {}
+    for source in sources:
+        content = read_annotation_file(source.ann_file, keep=True)
+        problems = table_problems(content)
+        if problems:
+            raise ConfigError(in_one_line(source.ann_file, problems))
+        classes[source.split] = category_names(content)
+        folder = Path(source.reader.folder if source.reader else root)
+        if not any((folder / name).is_file() for name in _image_names(content)):
+            raise ConfigError(_no_images(root, source, content))
+        folders[source.split] = folder.relative_to(root).as_posix()
+    train, val = sources
     if classes["train"] != classes["val"]:
         raise ConfigError(
-            f"{files['train']} and {files['val']} have different categories: "
-            f"{', '.join(classes['train'])} and {', '.join(classes['val'])}"
+            f"{train.ann_file} and {val.ann_file} have different categories, or the "
+            f"same in another order: {listed(classes['train'])} and "
+            f"{listed(classes['val'])}"
         )
-    for split, file in files.items():
-        dataset = _innermost(cfg[f"{split}_dataloader"].dataset)
+    for source in sources:
+        dataset = innermost_dataset(cfg[f"{source.split}_dataloader"].dataset)
+        inside = folders[source.split]
         dataset.update(
             data_root=str(root),
-            ann_file=str(file.relative_to(root)),
-            data_prefix={"img": _image_folder(root, file, contents[split])},
-            metainfo={"classes": classes[split]},
+            ann_file=str(Path(source.ann_file).relative_to(root)),
+            data_prefix={"img": "" if inside == "." else f"{inside}/"},
+            metainfo={"classes": classes[source.split]},
         )
     cfg.test_dataloader = cfg.val_dataloader
-    cfg.val_evaluator.update(ann_file=str(files["val"]), classwise=True)
+    cfg.val_evaluator.update(ann_file=val.ann_file, classwise=True)
     cfg.test_evaluator = cfg.val_evaluator
     heads = cfg.model.bbox_head
     for head in heads if isinstance(heads, list) else [heads]:
         head.num_classes = len(classes["train"])
+
+
+def own_data_sources(
+    data_root: str | Path, train_file: str | None = None, val_file: str | None = None
+) -> list[DataSource]:
+    """Find annotation files and images of a data set, whatever they hold.
+
+    Arguments as :func:`use_own_data`.
+
+    Returns:
+        list: the training and the validation set, with the classes of the first.
+
+    Raises:
+        ConfigError: a file is not found, or is no JSON.
+    """
+    root = Path(data_root)
+    if not root.is_dir():
+        raise ConfigError(f"--data-root {root} is no folder")
+    sources = []
+    classes: tuple[str, ...] | None = None
+    for split, given in (("train", train_file), ("val", val_file)):
+        file = _annotation_file(root, split, given)
+        content = read_annotation_file(file, keep=True)
+        if split == "train" and not table_problems(content):
+            classes = category_names(content)
+        reader = ImageReader(str(_image_folder(root, file, content)))
+        sources.append(DataSource(split, str(file), classes, reader))
+    return sources
 
 
 def set_image_size(cfg: Config, size: int) -> None:
@@ -91,13 +130,14 @@ def set_image_size(cfg: Config, size: int) -> None:
     """
     if size < 32:
         raise ConfigError(f"--image-size must be at least 32 pixels, but got {size}")
-    pipeline = _innermost(cfg.val_dataloader.dataset).pipeline
-    scales = [step.scale for step in _steps(pipeline) if "scale" in step]
+    pipeline = innermost_dataset(cfg.val_dataloader.dataset).pipeline
+    scales = [step.scale for step in pipeline_steps(pipeline) if "scale" in step]
     if not scales:
         raise ConfigError("no step of the test pipeline has a scale to change")
     factor = size / max(scales[0])
     for split in ("train", "val", "test"):
-        for step in _steps(_innermost(cfg[f"{split}_dataloader"].dataset).pipeline):
+        dataset = innermost_dataset(cfg[f"{split}_dataloader"].dataset)
+        for step in pipeline_steps(dataset.pipeline):
             if "scale" in step:
                 # Square: the longer side of any image, however it lies, is the size.
                 step.scale = (size, size)
@@ -155,61 +195,41 @@ def _annotation_file(root: Path, split: str, given: str | None) -> Path:
     )
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise ConfigError(f"{file} is not readable as JSON: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        raise ConfigError(f"{file} is not a COCO annotation file")
-    return content
+def _image_folder(root: Path, file: Path, content: Any) -> Path:
+    """The folder that holds the first image that is in any, else the data set's."""
+    for name in _image_names(content):
+        for folder in _image_folders(root, file):
+            if (folder / name).is_file():
+                return folder
+    return root
 
 
-def _classes_of(file: Path, content: dict[str, Any]) -> tuple[str, ...]:
-    """Names in the order of the file, which is the order of mmdet's labels."""
-    try:
-        classes = tuple(category["name"] for category in content["categories"])
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"{file} has no list of named categories") from error
-    if not classes:
-        raise ConfigError(f"{file} has no categories")
-    return classes
+def _image_names(content: Any, limit: int = 100) -> list[str]:
+    """File names of the first images, as far as there are any."""
+    rows = content.get("images") if isinstance(content, dict) else None
+    return [
+        row["file_name"]
+        for row in (rows[:limit] if isinstance(rows, list) else ())
+        if isinstance(row, dict) and isinstance(row.get("file_name"), str)
+    ]
 
 
-def _image_folder(root: Path, file: Path, content: dict[str, Any]) -> str:
-    """Folder of the images relative to the data set, with a slash at its end."""
-    names = [row.get("file_name") for row in content["images"][:1]]
-    if not names or not isinstance(names[0], str):
-        raise ConfigError(f"{file} lists no image with a file_name")
+def _image_folders(root: Path, file: Path) -> list[Path]:
     split = file.stem.removeprefix("instances_").removesuffix("2017")
     split = file.parent.name if split.startswith("_") else split
-    for base in dict.fromkeys((root, file.parent)):
-        for pattern in _IMAGES:
-            folder = base / pattern.format(split=split)
-            if (folder / names[0]).is_file():
-                inside = folder.relative_to(root).as_posix()
-                return "" if inside == "." else f"{inside}/"
-    raise ConfigError(
-        f"{file} lists {names[0]}, which is in none of "
-        f"{', '.join(str(root / p.format(split=split)) for p in _IMAGES)}"
-    )
+    return [
+        base / pattern.format(split=split)
+        for base in dict.fromkeys((root, file.parent))
+        for pattern in _IMAGES
+    ]
 
 
-def _innermost(dataset: ConfigDict) -> ConfigDict:
-    """The data set inside of its wrappers."""
-    while "dataset" in dataset:
-        dataset = dataset.dataset
-    return dataset
-
-
-def _steps(pipeline: Any) -> Iterator[ConfigDict]:
-    """Every step of a pipeline, those inside of a choice too."""
-    if isinstance(pipeline, dict):
-        yield pipeline
-        yield from _steps(pipeline.get("transforms", []))
-    else:
-        for step in pipeline:
-            yield from _steps(step)
+def _no_images(root: Path, source: DataSource, content: Any) -> str:
+    names = _image_names(content)
+    if not names:
+        return f"{source.ann_file} lists no image with a file_name"
+    folders = ", ".join(map(str, _image_folders(root, Path(source.ann_file))))
+    return f"{source.ann_file} lists {names[0]}, which is in none of {folders}"
 
 
 def _scaled(sizes: Any, factor: float) -> Any:

@@ -4,144 +4,122 @@ mmdet finds most of these faults late, in other words, or never: categories whos
 are not the config's leave every image without boxes, and training goes on.
 """
 
-import json
-import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from mmdet.datasets import CocoDataset
-from mmdet.registry import DATASETS
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
+from mmengine.logging import print_log
 
+from ..datasets.coco_file import forget_annotation_files, read_annotation_file
+from ..datasets.coco_problems import annotation_problems
+from ..datasets.image_problems import ImageReader, quick_image_problems
+from ..datasets.problems import (
+    CLASSES,
+    NOT_COCO,
+    Level,
+    Problem,
+    in_one_line,
+    listed,
+    report,
+    serious,
+)
 from ..errors import ConfigError
+from .data_sources import DataSource, data_sources
+
+ImageCheck = Callable[[Any, ImageReader], list[Problem]]
 
 
 def check_data(cfg: Config, splits: tuple[str, ...] = ("train", "val")) -> None:
     """Check the COCO-format data sets of a config against their files and the model.
 
-    Data sets of other formats, or on remote storage, are left to mmdet.
+    It takes seconds: every annotation is looked at and every image file asked for, but
+    of a large data set the headers of a part only, and no picture is decoded. What
+    training will leave out is printed. Data sets of other formats, or on remote
+    storage, are left to mmdet.
 
     Args:
         cfg: a whole config.
         splits: the data loaders to check, of ``'train'``, ``'val'`` and ``'test'``.
 
     Raises:
-        ConfigError: an annotation file is missing, unreadable or holds a broken row;
-            the classes of the data set are not among its categories; or their number
-            is not the ``num_classes`` of the model's head.
+        ConfigError: something is wrong with an annotation file, an image or the
+            classes of the data set or of the model; the message says the first fault.
     """
-    bbox_head = cfg.model.get("bbox_head", {})
-    num_classes = bbox_head.get("num_classes")
-    if "contrastive_cfg" in bbox_head:
-        # A head that compares boxes with text has slots for tokens, not classes.
-        num_classes = None
-    checked = set()
-    for split in splits:
-        loader = cfg.get(f"{split}_dataloader")
-        if loader is None:
-            continue
-        for dataset in _coco_datasets(loader.dataset):
-            classes = tuple(dataset.metainfo["classes"])
-            where = f"{split}_dataloader"
-            if num_classes is not None and num_classes != len(classes):
-                raise ConfigError(
-                    f"model.bbox_head.num_classes is {num_classes}, but the data set "
-                    f"of {where} has {len(classes)} classes: {_listed(classes)}"
-                )
-            if (dataset.ann_file, classes) not in checked:
-                # Of images to be submitted elsewhere nothing but the list is given.
-                required = {"images", "categories"}
-                if split != "test":
-                    required.add("annotations")
-                _check_annotation_file(dataset.ann_file, classes, where, required)
-                checked.add((dataset.ann_file, classes))
-    for split in splits:
-        evaluators = cfg.get(f"{split}_evaluator") or []
-        if isinstance(evaluators, dict):
-            evaluators = [evaluators]
-        for evaluator in evaluators:
-            ann_file = evaluator.get("ann_file")
-            if ann_file and "://" not in ann_file and not Path(ann_file).is_file():
-                raise ConfigError(
-                    f"the annotation file of {split}_evaluator does not exist: "
-                    f"{ann_file}"
-                )
-
-
-def _coco_datasets(dataset_cfg: ConfigDict) -> list[CocoDataset]:
-    """Build the local COCO data sets of a config, through wrappers, without loading."""
-    if "dataset" in dataset_cfg:
-        return _coco_datasets(dataset_cfg.dataset)
-    if "datasets" in dataset_cfg:
-        return [
-            dataset
-            for inner_cfg in dataset_cfg.datasets
-            for dataset in _coco_datasets(inner_cfg)
+    sources = data_sources(cfg, splits)
+    for source in sources:
+        problems = source_problems(cfg, source, quick_image_problems)
+        stopping = [
+            problem
+            for problem in serious(problems)
+            if not source.skips or problem.kind.level is Level.STOP
         ]
-    cls = dataset_cfg.type
-    if isinstance(cls, str):
-        cls = DATASETS.get(cls)
-    if cls is None or not issubclass(cls, CocoDataset):
-        return []
-    # mmengine joins data_root and resolves metainfo; the pipeline is not needed yet.
-    dataset = DATASETS.build({**dataset_cfg, "lazy_init": True, "pipeline": []})
-    return [] if "://" in dataset.ann_file else [dataset]
+        if stopping:
+            raise ConfigError(
+                in_one_line(f"{source.where}, {source.ann_file}", stopping)
+            )
+        notes = [problem for problem in problems if problem.kind.level is Level.NOTE]
+        if notes:
+            print_log(f"{source.where}, {source.ann_file}:")
+            print_log("\n".join(report(notes, examples=1)))
+    forget_annotation_files(but=[s.ann_file for s in sources if s.checked])
+    for split in splits:
+        _check_evaluators(cfg, split)
 
 
-def _check_annotation_file(
-    ann_file: str, classes: tuple[str, ...], where: str, required: set[str]
-) -> None:
-    if not Path(ann_file).is_file():
-        raise ConfigError(
-            f"the annotation file of {where} does not exist: {ann_file} (set data_root "
-            "and ann_file of its dataset)"
-        )
+def source_problems(
+    cfg: Config, source: DataSource, image_problems: ImageCheck
+) -> list[Problem]:
+    """List what is wrong with a data set of a config.
+
+    Args:
+        cfg: the whole config.
+        source: one of :func:`~mmdet_lite.cli.data_sources.data_sources`.
+        image_problems: looks at the images, given their rows and how they are read.
+
+    Returns:
+        list: the problems, of the model, the annotation file and the images.
+    """
+    problems = _model_problems(cfg, source)
     try:
-        content = json.loads(Path(ann_file).read_bytes())
-    except ValueError as error:
-        raise ConfigError(f"{ann_file} is not readable as JSON: {error}") from error
-    missing = required - set(content)
-    if missing:
-        raise ConfigError(
-            f"{ann_file} is not a COCO annotation file: it lacks "
-            f"{', '.join(sorted(missing))}"
-        )
-    categories = {row["id"]: row["name"] for row in content["categories"]}
-    unknown = [name for name in classes if name not in categories.values()]
-    if unknown:
-        raise ConfigError(
-            f"{len(unknown)} of the {len(classes)} classes of {where} are not "
-            f"categories of {ann_file}: {_listed(unknown)}; the file has "
-            f"{_listed(categories.values())}. Set metainfo=dict(classes=...) of the "
-            "data set and num_classes of the model to the file's"
-        )
-    image_ids = {row["id"] for row in content["images"]}
-    for row in content.get("annotations", ()):
-        fault = _fault_of(row, image_ids, categories)
-        if fault:
-            raise ConfigError(f"{ann_file}: annotation {row.get('id')} {fault}")
+        content = read_annotation_file(source.ann_file, keep=True)
+    except ConfigError as error:
+        return [*problems, Problem(NOT_COCO, str(error))]
+    is_test = source.split == "test" and isinstance(content, dict)
+    problems += annotation_problems(
+        content,
+        source.classes,
+        source.filter_cfg,
+        # Of images to be submitted elsewhere nothing but the list is given.
+        annotated=not is_test or bool(content.get("annotations")),
+        scored=source.split != "train",
+    )
+    rows = content.get("images") if isinstance(content, dict) else None
+    if source.reader is not None and isinstance(rows, list):
+        problems += image_problems(rows, source.reader)
+    return problems
 
 
-def _fault_of(row: dict, image_ids: set, categories: dict) -> str | None:
-    """What is wrong with an annotation that would break or silently spoil training."""
-    if row.get("image_id") not in image_ids:
-        return f"is of image {row.get('image_id')}, which the file does not list"
-    if row.get("category_id") not in categories:
-        return f"has category {row.get('category_id')}, which the file does not list"
-    box = row.get("bbox")
-    if (
-        not isinstance(box, list)
-        or len(box) != 4
-        or not all(isinstance(n, int | float) and math.isfinite(n) for n in box)
-    ):
-        return f"has bbox {box}, but four finite numbers (x, y, w, h) are expected"
-    if box[2] < 0 or box[3] < 0:
-        return f"has a bbox of negative size: {box}"
-    if "area" not in row:
-        return "has no area, which COCO evaluation needs"
-    return None
+def _model_problems(cfg: Config, source: DataSource) -> list[Problem]:
+    bbox_head = cfg.get("model", {}).get("bbox_head", {})
+    if not isinstance(bbox_head, dict) or source.classes is None:
+        return []
+    num_classes = bbox_head.get("num_classes")
+    # A head that compares boxes with text has slots for tokens, not classes.
+    if num_classes in (None, len(source.classes)) or "contrastive_cfg" in bbox_head:
+        return []
+    message = (
+        f"model.bbox_head.num_classes is {num_classes}, but the data set of "
+        f"{source.where} has {len(source.classes)} classes: {listed(source.classes)}"
+    )
+    return [Problem(CLASSES, message)]
 
 
-def _listed(names, limit: int = 10) -> str:
-    names = [repr(name) for name in names]
-    dots = ", …" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + dots
+def _check_evaluators(cfg: Config, split: str) -> None:
+    evaluators = cfg.get(f"{split}_evaluator") or []
+    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        ann_file = evaluator.get("ann_file")
+        if ann_file and "://" not in ann_file and not Path(ann_file).is_file():
+            raise ConfigError(
+                f"the annotation file of {split}_evaluator does not exist: {ann_file}"
+            )

@@ -1,1 +1,5 @@
-"""Data sets that the package can make by itself."""
+"""COCO data sets and what is wrong with them; a data set made by the package itself."""
+
+from .checked_coco import CheckedCocoDataset
+
+__all__ = ["CheckedCocoDataset"]

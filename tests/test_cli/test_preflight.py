@@ -57,7 +57,7 @@ def test_faultless_data_pass(tmp_path, content):
 
 
 def test_a_subset_of_the_categories_is_fine(tmp_path, content):
-    check_data(make_config(tmp_path, content, classes=("dog",), num_classes=1))
+    check_data(make_config(tmp_path, content, classes=("cat",), num_classes=1))
 
 
 def test_a_missing_annotation_file_is_named(tmp_path):
@@ -97,7 +97,8 @@ def test_images_to_be_tested_elsewhere_need_no_annotations(tmp_path, content):
 def test_classes_that_are_not_categories_are_refused(tmp_path, content):
     """mmdet would train on images without boxes."""
     with pytest.raises(
-        ConfigError, match=r"train\.json: 'Cat'; the file has 'cat', 'dog'"
+        ConfigError,
+        match=r"train\.json: .*: 'Cat'; the file has 'cat', 'dog' \(set metainfo",
     ):
         check_data(make_config(tmp_path, content, classes=("Cat", "dog")))
 
@@ -139,3 +140,65 @@ def test_other_data_sets_are_left_to_mmdet(tmp_path, content):
     cfg = make_config(tmp_path, content)
     cfg.train_dataloader.dataset = {"type": "VOCDataset", "ann_file": "missing.txt"}
     check_data(cfg)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_image_that_is_missing_is_named_for_either_set(tmp_path, content, split):
+    cfg = make_config(tmp_path, content)
+    dataset = cfg[f"{split}_dataloader"].dataset
+    dataset = dataset.get("dataset", dataset)
+    dataset.pipeline = [{"type": "LoadImageFromFile"}]
+    dataset.data_prefix = {"img": ""}
+    with pytest.raises(
+        ConfigError, match=rf"{split}_dataloader, .*a\.jpg' does not exist"
+    ):
+        check_data(cfg)
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(ConfigError, match=r"a\.jpg' is empty"):
+        check_data(cfg)
+
+
+def test_images_on_remote_storage_are_left_to_mmdet(tmp_path, content):
+    cfg = make_config(tmp_path, content)
+    dataset = cfg.val_dataloader.dataset
+    dataset.pipeline = [{"type": "LoadImageFromFile"}]
+    dataset.data_prefix = {"img": "s3://bucket/"}
+    check_data(cfg)
+
+
+def test_what_training_leaves_out_is_said(tmp_path, content, capsys):
+    cfg = make_config(tmp_path, content)
+    content["images"].append({**content["images"][0], "id": 8, "width": 20})
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    cfg.train_dataloader.dataset.dataset.filter_cfg = {
+        "filter_empty_gt": True,
+        "min_size": 9,
+    }
+    check_data(cfg)
+    assert "1 of 2 images have no box" in capsys.readouterr().out
+
+
+def test_a_validation_file_needs_what_the_evaluation_reads(tmp_path, content):
+    cfg = make_config(tmp_path, content)
+    del content["annotations"][0]["iscrowd"]
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    check_data(cfg, splits=("train",))
+    with pytest.raises(ConfigError, match="annotation 3 has no iscrowd"):
+        check_data(cfg, splits=("val",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metainfo": {"classes": 5}}, "metainfo.classes of val_dataloader"),
+        ({"metainfo": {"classes": [1]}}, "metainfo.classes of val_dataloader"),
+        ({"data_rot": "x"}, "the data set of val_dataloader: .*data_rot"),
+    ],
+)
+def test_settings_of_a_data_set_that_do_not_fit_are_named(
+    tmp_path, content, change, message
+):
+    cfg = make_config(tmp_path, content)
+    cfg.val_dataloader.dataset.update(change)
+    with pytest.raises(ConfigError, match=message):
+        check_data(cfg)

@@ -1,0 +1,153 @@
+"""What the data loaders of a config read: annotation files, classes, images."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mmdet.datasets import CocoDataset, CocoPanopticDataset
+from mmdet.registry import DATASETS
+from mmengine.config import Config, ConfigDict
+
+from ..datasets import CheckedCocoDataset
+from ..datasets.image_problems import ImageReader
+from ..errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A COCO data set of a config.
+
+    Attributes:
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        ann_file: path of its annotation file.
+        classes: names of its classes; None for those of the file.
+        reader: how its images are read; None where that is not from local files.
+        filter_cfg: what images its training leaves out.
+        checked: whether it is a ``CheckedCocoDataset``, which takes the file as read.
+        skips: whether faulty images and annotations are left out.
+    """
+
+    split: str
+    ann_file: str
+    classes: tuple[str, ...] | None = None
+    reader: ImageReader | None = None
+    filter_cfg: dict | None = None
+    checked: bool = False
+    skips: bool = False
+
+    @property
+    def where(self) -> str:
+        """The part of the config that names it."""
+        return f"{self.split}_dataloader"
+
+
+def data_sources(cfg: Config, splits: Iterable[str]) -> list[DataSource]:
+    """Find the local COCO data sets of a config, through wrappers, without loading.
+
+    Args:
+        cfg: a whole config.
+        splits: of ``'train'``, ``'val'`` and ``'test'``.
+
+    Returns:
+        list: without those of other formats or on remote storage.
+
+    Raises:
+        ConfigError: the arguments of a data set do not fit it.
+    """
+    sources: list[DataSource] = []
+    for split in splits:
+        loader = cfg.get(f"{split}_dataloader")
+        if loader is not None:
+            sources += _sources_in(loader.get("dataset"), split)
+    return sources
+
+
+def innermost_dataset(dataset_cfg: ConfigDict) -> ConfigDict:
+    """The data set inside of its wrappers.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    found = list(_innermost_datasets(dataset_cfg))
+    if len(found) != 1:
+        raise ConfigError(
+            f"one data set is expected, but {dataset_cfg.get('type')} joins "
+            f"{len(found)}"
+        )
+    return found[0]
+
+
+def pipeline_steps(pipeline: Any) -> Iterator[ConfigDict]:
+    """Every step of a pipeline, those inside of a choice too."""
+    if isinstance(pipeline, dict):
+        yield pipeline
+        yield from pipeline_steps(pipeline.get("transforms", []))
+    else:
+        for step in pipeline:
+            yield from pipeline_steps(step)
+
+
+def _innermost_datasets(dataset_cfg: ConfigDict) -> Iterator[ConfigDict]:
+    if "dataset" in dataset_cfg:
+        yield from _innermost_datasets(dataset_cfg.dataset)
+    elif "datasets" in dataset_cfg:
+        for inner_cfg in dataset_cfg.datasets:
+            yield from _innermost_datasets(inner_cfg)
+    else:
+        yield dataset_cfg
+
+
+def _sources_in(dataset_cfg: Any, split: str) -> Iterator[DataSource]:
+    where = f"{split}_dataloader"
+    if not isinstance(dataset_cfg, dict):
+        raise ConfigError(f"{where}.dataset must be a dict, but is {dataset_cfg!r}")
+    for inner_cfg in _innermost_datasets(dataset_cfg):
+        cls = inner_cfg.get("type")
+        if isinstance(cls, str):
+            cls = DATASETS.get(cls)
+        if cls is None or not issubclass(cls, CocoDataset):
+            continue
+        # Others have a format, or an order of labels, of their own.
+        if cls.load_data_list is not CocoDataset.load_data_list or issubclass(
+            cls, CocoPanopticDataset
+        ):
+            continue
+        try:
+            # mmengine joins data_root and resolves metainfo; no pipeline is needed yet.
+            dataset = DATASETS.build({**inner_cfg, "lazy_init": True, "pipeline": []})
+        except Exception as error:
+            raise ConfigError(f"the data set of {where}: {error}") from error
+        if "://" in dataset.ann_file:
+            continue
+        classes = dataset.metainfo.get("classes")
+        if not isinstance(classes, list | tuple) or not all(
+            isinstance(name, str) for name in classes
+        ):
+            raise ConfigError(
+                f"metainfo.classes of {where} must be names, but is {classes!r}"
+            )
+        yield DataSource(
+            split,
+            dataset.ann_file,
+            tuple(classes),
+            _reader_of(dataset, inner_cfg.get("pipeline") or []),
+            None if dataset.test_mode else dataset.filter_cfg,
+            isinstance(dataset, CheckedCocoDataset),
+            getattr(dataset, "faulty", "stop") == "skip",
+        )
+
+
+def _reader_of(dataset: CocoDataset, pipeline: Any) -> ImageReader | None:
+    folder = dataset.data_prefix.get("img", "")
+    if dataset.backend_args is not None or "://" in folder:
+        return None
+    for step in pipeline_steps(pipeline):
+        kind = step.get("type")
+        name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+        if name.endswith("LoadImageFromFile") and not step.get("backend_args"):
+            return ImageReader(
+                folder,
+                step.get("color_type", "color"),
+                step.get("imdecode_backend", "cv2"),
+            )
+    return None

@@ -1,0 +1,124 @@
+"""A COCO data set that knows what to do with faulty images and boxes."""
+
+from typing import Any
+
+import cv2
+from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
+from mmdet.registry import DATASETS
+from mmengine.logging import print_log
+
+from ..errors import ConfigError
+from .coco_file import read_annotation_file
+from .coco_problems import annotation_problems, without_faulty_rows
+from .image_problems import ImageReader, quick_image_problems
+from .problems import Level, in_one_line, serious
+
+
+@DATASETS.register_module()
+class CheckedCocoDataset(CocoDataset):
+    """mmdet's ``CocoDataset``, which stops at faulty data or leaves them out.
+
+    Both are said: how many images and annotations are left out when the file is read,
+    and which image when one turns out to be unreadable during a training.
+
+    Args:
+        *args: as ``CocoDataset``.
+        faulty (str): ``'stop'`` at what is wrong with an image or an annotation, or
+            ``'skip'`` it, which a training set may only: a score on some of the data
+            would be another. Defaults to ``'stop'``.
+        **kwargs: as ``CocoDataset``.
+
+    Raises:
+        ConfigError: the setting is neither; when the file is read, at what is wrong
+            with it as a whole, or with any part of it; when an image is, at one that
+            cannot be.
+    """
+
+    def __init__(self, *args, faulty: str = "stop", **kwargs) -> None:
+        if faulty not in ("stop", "skip"):
+            raise ConfigError(f"faulty must be 'stop' or 'skip', but got {faulty!r}")
+        if faulty == "skip" and kwargs.get("test_mode", False):
+            raise ConfigError("faulty='skip' is for training sets, without test_mode")
+        self.faulty = faulty
+        super().__init__(*args, **kwargs)
+
+    def COCOAPI(self, ann_file: str) -> COCO:
+        """Check the file, in place of the class of this name that would read it.
+
+        Args:
+            ann_file: path of the file.
+        """
+        content = read_annotation_file(ann_file)
+        problems = serious(self._problems_of(content))
+        stopping = [
+            problem
+            for problem in problems
+            if self.faulty == "stop" or problem.kind.level is Level.STOP
+        ]
+        if stopping:
+            raise ConfigError(in_one_line(ann_file, stopping))
+        if problems:
+            before, content = content, without_faulty_rows(content, problems)
+            print_log(_left_out(ann_file, before, content), logger="current")
+            # What is left may be nothing.
+            stopping = serious(self._problems_of(content, of_images=False))
+            if stopping:
+                raise ConfigError(in_one_line(ann_file, stopping))
+        coco = COCO()
+        coco.dataset = content
+        coco.createIndex()
+        return coco
+
+    def prepare_data(self, idx: int) -> Any:
+        """Load and transform an image as mmdet does, naming one that cannot be read.
+
+        Args:
+            idx: place of the image in the data set.
+
+        Returns:
+            What the pipeline makes of it; None, for another image to be taken, where it
+            cannot be read and is to be skipped.
+        """
+        try:
+            return super().prepare_data(idx)
+        except (OSError, cv2.error, AssertionError) as error:
+            if isinstance(error, AssertionError) and "load image" not in str(error):
+                raise
+            path = self.get_data_info(idx)["img_path"]
+            if self.faulty == "skip":
+                print_log(f"left out, it cannot be read: {path}", logger="current")
+                return None
+            raise ConfigError(f"the image cannot be read: {path}") from error
+
+    def _problems_of(self, content: Any, of_images: bool = True) -> list:
+        problems = annotation_problems(
+            content,
+            self.metainfo["classes"],
+            None if self.test_mode else self.filter_cfg,
+            scored=self.test_mode,
+        )
+        reader = self._reader()
+        if (
+            of_images
+            and reader
+            and not any(p.kind.level is Level.STOP for p in problems)
+        ):
+            problems += quick_image_problems(content["images"], reader)
+        return problems
+
+    def _reader(self) -> ImageReader | None:
+        for step in self.pipeline.transforms:
+            if isinstance(step, LoadImageFromFile) and self.backend_args is None:
+                folder = self.data_prefix.get("img", "")
+                return ImageReader(folder, step.color_type, step.imdecode_backend)
+        return None
+
+
+def _left_out(ann_file: str, before: dict, after: dict) -> str:
+    counts = (
+        f"{len(before[name]) - len(after[name])} of {len(before[name])} {name}"
+        for name in ("images", "annotations")
+    )
+    return f"{ann_file}: left out {' and '.join(counts)}, which are faulty"

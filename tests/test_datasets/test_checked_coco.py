@@ -1,0 +1,139 @@
+"""A training stops at faulty data or leaves them out, and says so."""
+
+import json
+
+import numpy as np
+import pytest
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from PIL import Image
+
+from mmdet_lite.cli import check_data
+from mmdet_lite.datasets import checked_coco, coco_file
+from mmdet_lite.errors import ConfigError
+
+PIPELINE = [{"type": "LoadImageFromFile"}, {"type": "PackDetInputs", "meta_keys": ()}]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Five images with a box each, of which three have a fault."""
+    noise = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    images, annotations = [], []
+    for number in range(1, 6):
+        Image.fromarray(noise).save(tmp_path / f"{number}.png")
+        images.append(
+            {"id": number, "file_name": f"{number}.png", "width": 60, "height": 40}
+        )
+        annotations.append(
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": 1,
+                "bbox": [1, 1, 9, 9],
+                "area": 81,
+                "iscrowd": 0,
+            }
+        )
+    (tmp_path / "1.png").unlink()
+    images[1]["width"] = 120
+    annotations[2]["bbox"] = None
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def settings(root, **kwargs):
+    return {
+        "type": "CheckedCocoDataset",
+        "data_root": str(root),
+        "ann_file": "train.json",
+        "data_prefix": {"img": ""},
+        "metainfo": {"classes": ("cat",)},
+        "pipeline": PIPELINE,
+        **kwargs,
+    }
+
+
+def test_it_stops_at_the_first_fault(root):
+    with pytest.raises(ConfigError, match=r"annotation 3 has bbox None.*and 2 more"):
+        DATASETS.build(settings(root))
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Lines of the log."""
+    lines = []
+    monkeypatch.setattr(
+        checked_coco, "print_log", lambda line, **kwargs: lines.append(line)
+    )
+    return lines
+
+
+def test_it_leaves_faulty_data_out_and_counts_them(root, said):
+    dataset = DATASETS.build(settings(root, faulty="skip"))
+    assert [dataset.get_data_info(i)["img_id"] for i in range(len(dataset))] == [
+        3,
+        4,
+        5,
+    ]
+    assert dataset.get_data_info(0)["instances"] == []
+    (line,) = said
+    assert "left out 2 of 5 images and 3 of 5 annotations" in line
+
+
+def test_an_image_that_cannot_be_read_is_named(root, said):
+    # Its head is whole, so that only reading all of it tells.
+    for number in (4, 5):
+        path = root / f"{number}.png"
+        path.write_bytes(path.read_bytes()[:3000])
+    content = json.loads((root / "train.json").read_text())
+    content = {
+        **content,
+        "images": content["images"][2:],
+        "annotations": content["annotations"][3:],
+    }
+    (root / "train.json").write_text(json.dumps(content))
+    dataset = DATASETS.build(settings(root))
+    assert dataset[0]["inputs"].shape == (3, 40, 60)
+    with pytest.raises(ConfigError, match=r"cannot be read: .*4\.png"):
+        dataset[1]
+    dataset = DATASETS.build(settings(root, faulty="skip"))
+    # The only image that can be read takes its place.
+    assert dataset[1]["inputs"].shape == (3, 40, 60)
+    assert "left out, it cannot be read: " in said[0]
+    assert said[0].endswith("4.png")
+
+
+def test_nothing_left_is_refused(root):
+    for number in range(3, 6):
+        (root / f"{number}.png").unlink()
+    with pytest.raises(ConfigError, match="it lists no images"):
+        DATASETS.build(settings(root, faulty="skip"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"faulty": "ignore"}, "'stop' or 'skip', but got 'ignore'"),
+        ({"faulty": "skip", "test_mode": True}, "for training sets"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(root, change, message):
+    with pytest.raises(ConfigError, match=message):
+        DATASETS.build(settings(root, **change))
+
+
+def test_the_check_before_a_training_goes_along(root, monkeypatch):
+    cfg = Config({"train_dataloader": {"dataset": settings(root)}})
+    with pytest.raises(ConfigError, match=r"train_dataloader, .*annotation 3"):
+        check_data(cfg)
+    cfg.train_dataloader.dataset.faulty = "skip"
+    check_data(cfg)
+    # The file, which may be large, is not read again.
+    monkeypatch.setattr(coco_file, "_read", None)
+    assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 3

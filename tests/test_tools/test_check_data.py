@@ -1,0 +1,67 @@
+"""The check lists all problems of a data set at once, with what to do."""
+
+import json
+import runpy
+import shutil
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def run_check(repository, monkeypatch, capfd):
+    """Function that runs the tool; returns its status, output and errors."""
+    tool = str(repository / "tools" / "dataset_converters" / "check_data.py")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
+        status = 0
+        try:
+            runpy.run_path(tool, run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+        return status, *capfd.readouterr()
+
+    return run
+
+
+def test_all_problems_of_a_folder_are_listed(run_check, digits_root, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(digits_root, root)
+    assert run_check("--data-root", root)[0] == 0
+    train = json.loads((root / "train.json").read_text())
+    train["annotations"][0]["bbox"] = [1, 2]
+    train["images"][1]["id"] = train["images"][0]["id"]
+    (root / "train.json").write_text(json.dumps(train))
+    val = json.loads((root / "val.json").read_text())
+    val["categories"].reverse()
+    (root / "val.json").write_text(json.dumps(val))
+    cut = root / "images" / train["images"][2]["file_name"]
+    cut.write_bytes(cut.read_bytes()[:2000])
+    status, out, _ = run_check("--data-root", root, "--workers", 2)
+    assert status == 1
+    for line in (
+        "problem: image ids that are not unique (2)",
+        "problem: image files that cannot be read (1)",
+        "problem: classes that do not fit the categories (1)",
+        "    -> copy or convert them anew, as 8-bit JPEG or PNG",
+    ):
+        assert line in out.splitlines()
+    assert " 8/8, " in out  # the progress bar of the training images
+    # Before a training no picture is decoded.
+    assert "cannot be read" not in run_check("--data-root", root, "--quick")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "name a config, or a folder by --data-root"),
+        (("--data-root", "nowhere"), "--data-root nowhere is no folder"),
+        (("nowhere.py",), "there is no config nowhere.py"),
+        (("--data-root", "tools", "--workers", 0), "--workers must be at least 1"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line(run_check, arguments, message):
+    status, _, errors = run_check(*arguments)
+    assert status == 2
+    assert errors.strip().splitlines()[-1].startswith(f"error: {message}")
