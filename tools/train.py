@@ -30,6 +30,7 @@ from mmdet_lite.cli import (
     log_to_tensorboard,
     resume_training,
     set_epochs,
+    set_faulty_data,
     set_image_size,
     use_own_data,
 )
@@ -65,6 +66,12 @@ def parse_args() -> argparse.Namespace:
         choices=["stop", "skip"],
         help="what to do where a loss is NaN or infinite: end, the default, or leave "
         "the batch out",
+    )
+    parser.add_argument(
+        "--faulty-data",
+        choices=["stop", "skip"],
+        help="stop at images and boxes of the training set that have a fault, as by "
+        "default, or skip and count them",
     )
     watch = parser.add_argument_group("watching it learn")
     watch.add_argument(
@@ -160,6 +167,7 @@ def main() -> None:
         if resume is None and cfg.get("resume"):
             resume = cfg.get("load_from") or "auto"
         passed_over = [] if resume is None else resume_training(cfg, resume)
+        set_faulty_data(cfg, args.faulty_data)
         check_data(cfg)
         make_resumable(cfg)
         stop_at_invalid_loss(cfg, args.on_invalid_loss)

@@ -7,7 +7,7 @@ from .config import (
     load_config,
     read_config,
 )
-from .data_sources import data_sources, innermost_dataset
+from .data_sources import data_sources, innermost_dataset, set_faulty_data
 from .exit import exit_on_config_error
 from .output import require_writable_folder
 from .own_data import own_data_sources, set_epochs, set_image_size, use_own_data
@@ -31,6 +31,7 @@ __all__ = [
     "require_writable_folder",
     "resume_training",
     "set_epochs",
+    "set_faulty_data",
     "set_image_size",
     "source_problems",
     "use_own_data",

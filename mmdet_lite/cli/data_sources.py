@@ -62,6 +62,30 @@ def data_sources(cfg: Config, splits: Iterable[str]) -> list[DataSource]:
     return sources
 
 
+def set_faulty_data(cfg: Config, faulty: str | None = None) -> None:
+    """Let the training sets of a config check what they read.
+
+    Args:
+        cfg: a whole config, whose ``CocoDataset`` of the training become
+            :class:`~mmdet_lite.datasets.CheckedCocoDataset`; others stay.
+        faulty: its argument; None for the config's.
+
+    Raises:
+        ConfigError: the argument is given, and none of the data sets takes it.
+    """
+    loader = cfg.get("train_dataloader") or {}
+    found = 0
+    for dataset_cfg in _innermost_datasets(loader.get("dataset", ConfigDict())):
+        if dataset_cfg.get("type") in ("CocoDataset", "mmdet.CocoDataset", CocoDataset):
+            dataset_cfg.type = CheckedCocoDataset.__name__
+        if dataset_cfg.get("type") == CheckedCocoDataset.__name__:
+            found += 1
+            if faulty is not None:
+                dataset_cfg.faulty = faulty
+    if faulty is not None and not found:
+        raise ConfigError("--faulty-data needs a training set of CocoDataset")
+
+
 def innermost_dataset(dataset_cfg: ConfigDict) -> ConfigDict:
     """The data set inside of its wrappers.
 

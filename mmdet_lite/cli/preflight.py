@@ -26,6 +26,7 @@ from ..datasets.problems import (
 )
 from ..errors import ConfigError
 from .data_sources import DataSource, data_sources
+from .launcher import is_first_process
 
 ImageCheck = Callable[[Any, ImageReader], list[Problem]]
 
@@ -36,7 +37,7 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ("train", "val")) -> None:
     It takes seconds: every annotation is looked at and every image file asked for, but
     of a large data set the headers of a part only, and no picture is decoded. What
     training will leave out is printed. Data sets of other formats, or on remote
-    storage, are left to mmdet.
+    storage, are left to mmdet. Of a distributed run the first process checks for all.
 
     Args:
         cfg: a whole config.
@@ -46,6 +47,8 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ("train", "val")) -> None:
         ConfigError: something is wrong with an annotation file, an image or the
             classes of the data set or of the model; the message says the first fault.
     """
+    if not is_first_process(cfg.get("launcher", "none")):
+        return  # The others wait for the first before they build anything.
     sources = data_sources(cfg, splits)
     for source in sources:
         problems = source_problems(cfg, source, quick_image_problems)

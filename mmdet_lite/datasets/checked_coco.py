@@ -99,13 +99,12 @@ class CheckedCocoDataset(CocoDataset):
             None if self.test_mode else self.filter_cfg,
             scored=self.test_mode,
         )
-        reader = self._reader()
-        if (
-            of_images
-            and reader
-            and not any(p.kind.level is Level.STOP for p in problems)
-        ):
-            problems += quick_image_problems(content["images"], reader)
+        stops = any(problem.kind.level is Level.STOP for problem in problems)
+        # Where nothing is skipped, an image that is missing is named when it is read.
+        if of_images and self.faulty == "skip" and not stops:
+            reader = self._reader()
+            if reader is not None:
+                problems += quick_image_problems(content["images"], reader)
         return problems
 
     def _reader(self) -> ImageReader | None:

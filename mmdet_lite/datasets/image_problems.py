@@ -1,6 +1,7 @@
 """What is wrong with the image files of a COCO data set."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -94,7 +95,11 @@ def all_image_problems(
     if not tasks:
         return []
     found = track_parallel_progress(
-        partial(_decoding_problem, reader=reader), tasks, num_workers, chunksize=8
+        partial(_decoding_problem, reader=reader),
+        tasks,
+        num_workers,
+        chunksize=8,
+        file=sys.stderr,  # Now, not the one of mmengine's import.
     )
     return [problem for problem in found if problem]
 

@@ -8,7 +8,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from PIL import Image
 
-from mmdet_lite.cli import check_data
+from mmdet_lite.cli import check_data, set_faulty_data
 from mmdet_lite.datasets import checked_coco, coco_file
 from mmdet_lite.errors import ConfigError
 
@@ -60,7 +60,7 @@ def settings(root, **kwargs):
 
 
 def test_it_stops_at_the_first_fault(root):
-    with pytest.raises(ConfigError, match=r"annotation 3 has bbox None.*and 2 more"):
+    with pytest.raises(ConfigError, match=r"annotation 3 has bbox None"):
         DATASETS.build(settings(root))
 
 
@@ -126,6 +126,18 @@ def test_nothing_left_is_refused(root):
 def test_settings_that_make_no_sense_are_refused(root, change, message):
     with pytest.raises(ConfigError, match=message):
         DATASETS.build(settings(root, **change))
+
+
+def test_training_sets_of_coco_become_checked_ones(root):
+    plain = {**settings(root), "type": "CocoDataset"}
+    voc = {"type": "VOCDataset"}
+    cfg = Config({"train_dataloader": {"dataset": {"datasets": [plain, voc]}}})
+    set_faulty_data(cfg, "skip")
+    checked, other = cfg.train_dataloader.dataset.datasets
+    assert (checked.type, checked.faulty) == ("CheckedCocoDataset", "skip")
+    assert other == voc
+    with pytest.raises(ConfigError, match="--faulty-data needs"):
+        set_faulty_data(Config({"train_dataloader": {"dataset": voc}}), "skip")
 
 
 def test_the_check_before_a_training_goes_along(root, monkeypatch):

@@ -38,7 +38,7 @@ def test_all_problems_of_a_folder_are_listed(run_check, digits_root, tmp_path):
     (root / "val.json").write_text(json.dumps(val))
     cut = root / "images" / train["images"][2]["file_name"]
     cut.write_bytes(cut.read_bytes()[:2000])
-    status, out, _ = run_check("--data-root", root, "--workers", 2)
+    status, out, bar = run_check("--data-root", root, "--workers", 2)
     assert status == 1
     for line in (
         "problem: image ids that are not unique (2)",
@@ -47,7 +47,7 @@ def test_all_problems_of_a_folder_are_listed(run_check, digits_root, tmp_path):
         "    -> copy or convert them anew, as 8-bit JPEG or PNG",
     ):
         assert line in out.splitlines()
-    assert " 8/8, " in out  # the progress bar of the training images
+    assert " 8/8, " in bar  # the progress bar of the training images
     # Before a training no picture is decoded.
     assert "cannot be read" not in run_check("--data-root", root, "--quick")[1]
 
