@@ -3,6 +3,9 @@
 Jia et al., *DETRs with Hybrid Matching*, CVPR 2023 (arXiv 2207.13080).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from mmdet.models.detectors import DeformableDETR
 from mmdet.models.layers import inverse_sigmoid
@@ -12,11 +15,13 @@ from mmdet.structures import DetDataSample, OptSampleList, SampleList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ..arguments import require_count
 from ..errors import ConfigError
+from .few_tokens import FewTokensMixin
 
 
 @MODELS.register_module()
-class HDeformableDETR(DeformableDETR):
+class HDeformableDETR(FewTokensMixin, DeformableDETR):
     """Two-stage Deformable DETR with H-DETR's hybrid branch.
 
     It is mmdet's ``DeformableDETR`` with box refinement, in two stages, and
@@ -50,6 +55,9 @@ class HDeformableDETR(DeformableDETR):
             of its range, or ``with_box_refine`` or ``as_two_stage`` is False.
     """
 
+    # While a batch's proposals are selected: how many there are to select from.
+    num_proposals: int | None = None
+
     def __init__(
         self,
         *args,
@@ -66,10 +74,7 @@ class HDeformableDETR(DeformableDETR):
             ("num_one2many_queries", num_one2many_queries, 0),
             ("k_one2many", k_one2many, 1),
         ):
-            if not isinstance(number, int) or number < least:
-                raise ConfigError(
-                    f"{name} must be an integer of at least {least}, but got {number!r}"
-                )
+            require_count(name, number, least)
         if not (
             isinstance(lambda_one2many, int | float)
             and 0 <= lambda_one2many < float("inf")
@@ -97,13 +102,23 @@ class HDeformableDETR(DeformableDETR):
     @property
     def num_queries(self) -> int:
         """How many proposals mmdet's ``pre_decoder`` selects: one for each query."""
+        number = self.num_one2one_queries
         if self.training:
-            return self.num_one2one_queries + self.num_one2many_queries
-        return self.num_one2one_queries
+            number += self.num_one2many_queries
+        return number if self.num_proposals is None else min(number, self.num_proposals)
 
     @num_queries.setter
     def num_queries(self, number: int) -> None:
         self.num_one2one_queries = number
+
+    @contextmanager
+    def _limited_to(self, num_tokens: int) -> Iterator[None]:
+        """Leave the queries of the one-to-many group out first."""
+        self.num_proposals = num_tokens
+        try:
+            yield
+        finally:
+            self.num_proposals = None
 
     def _init_layers(self) -> None:
         """Add the content embeddings of both groups, the one-to-one group's first."""
@@ -112,10 +127,13 @@ class HDeformableDETR(DeformableDETR):
             self.num_one2one_queries + self.num_one2many_queries, self.embed_dims
         )
 
-    def pre_decoder(
+    def pre_decoder(  # type: ignore[override]  # DeformableDETR has no more
         self, memory: Tensor, memory_mask: Tensor | None, spatial_shapes: Tensor
     ) -> tuple[dict, dict]:
         """Select proposals as mmdet does, best first, then mix in learned content.
+
+        Where there are fewer tokens than queries, each makes one, those of the
+        one-to-one group first.
 
         Args:
             memory: (batch, num_tokens, embed_dims).
@@ -125,22 +143,11 @@ class HDeformableDETR(DeformableDETR):
         Returns:
             tuple: keyword arguments of :meth:`forward_decoder`, and those that the
             head's loss takes besides the decoder's output (none at inference).
-
-        Raises:
-            ConfigError: there are fewer tokens than queries.
         """
-        batch_size, num_tokens, _ = memory.shape
-        num_queries = self.num_queries
-        if num_tokens < num_queries:
-            raise ConfigError(
-                f"the images of this batch give {num_tokens} tokens, each of which "
-                f"makes one proposal, but {num_queries} queries need one: take larger "
-                "images, or lower num_queries and num_one2many_queries (now "
-                f"{self.num_one2one_queries} and {self.num_one2many_queries})"
-            )
         decoder_inputs, head_inputs = super().pre_decoder(
             memory, memory_mask, spatial_shapes
         )
+        batch_size, num_queries, _ = decoder_inputs["reference_points"].shape
         content = self.query_embedding.weight[:num_queries]
         decoder_inputs["query"] = content.expand(batch_size, -1, -1)
         decoder_inputs["self_attn_mask"] = self._group_mask(num_queries, memory.device)
@@ -148,7 +155,7 @@ class HDeformableDETR(DeformableDETR):
 
     def _group_mask(self, num_queries: int, device: torch.device) -> Tensor | None:
         """(num_queries, num_queries), True where queries are of different groups."""
-        if num_queries == self.num_one2one_queries:
+        if num_queries <= self.num_one2one_queries:
             return None
         is_one2many = (
             torch.arange(num_queries, device=device) >= self.num_one2one_queries
@@ -216,9 +223,6 @@ class HDeformableDETR(DeformableDETR):
         Returns:
             dict: the losses of mmdet's ``DeformableDETRHead``, and, where there is a
             hybrid branch, those of the decoder's layers once more for its group.
-
-        Raises:
-            ConfigError: there are fewer tokens than queries.
         """
         head_inputs = self.forward_transformer(
             self.extract_feat(batch_inputs), batch_data_samples
@@ -232,7 +236,8 @@ class HDeformableDETR(DeformableDETR):
             **head_inputs,
             batch_data_samples=batch_data_samples,
         )
-        if self.num_one2many_queries:
+        # An image of few tokens may leave no query to the second group.
+        if hidden_states.shape[2] > split:
             losses_one2many = self.bbox_head.loss(
                 hidden_states[:, :, split:],
                 [reference[:, split:] for reference in references],

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.models.detectors import DetectionTransformer
@@ -10,10 +10,13 @@ from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, OptConfigType
 from torch import Tensor, nn
 
+from ..arguments import require_count
 from ..checkpoint.attention_kind import refuse_other_attention
 from ..errors import ConfigError
 from ..layers.interleaved_encoder import build_deformable_attention
 from ..layers.query_position import keep_official_positions
+from .few_tokens import FewTokensMixin
+from .transformer_arguments import check_transformer
 
 # What mmdet's own encoders and mmcv's attention take. The placeholder that mmdet builds
 # gets these and no more, so that an encoder or attention may have arguments of its own.
@@ -28,14 +31,7 @@ _FOR_MMDET_ENCODER = (
 _FOR_MMCV_ATTENTION = tuple(inspect.signature(MultiScaleDeformableAttention).parameters)
 
 
-# A type checker is told what the mixin stands before; nothing inherits it from here.
-if TYPE_CHECKING:
-    from mmdet.models.detectors import DetectionTransformer as _Detector
-else:
-    _Detector = object
-
-
-class LiteTransformerMixin(_Detector):
+class LiteTransformerMixin(FewTokensMixin):
     """Gives a multi-scale DETR of mmdet the encoder and attention of Lite DETR.
 
     Put it before the detector that it changes::
@@ -46,7 +42,9 @@ class LiteTransformerMixin(_Detector):
     ``encoder`` then takes the arguments of
     :class:`~mmdet_lite.layers.LiteDetrTransformerEncoder`, and ``self_attn_cfg`` and
     ``cross_attn_cfg`` may name the attention's ``type``. Both are key-aware where none
-    is named; ``type='MultiScaleDeformableAttention'`` restores the plain one.
+    is named; ``type='MultiScaleDeformableAttention'`` restores the plain one. Of an
+    image of fewer tokens than queries every token makes one, see
+    :class:`~mmdet_lite.detectors.few_tokens.FewTokensMixin`.
 
     Attributes:
         encoder_type (str): ``type`` of the encoder where the config names none.
@@ -58,8 +56,9 @@ class LiteTransformerMixin(_Detector):
     Raises:
         TypeError: at the definition of a class whose detector does not come after the
             mixin, or is no ``DetectionTransformer`` of mmdet.
-        ConfigError: the config is of another detector, or the encoder that the mixin
-            replaces is not a multi-scale deformable one.
+        ConfigError: the config is of another detector, an argument is unknown, missing
+            or out of its range, the parts disagree on levels or widths, or the encoder
+            that the mixin replaces is not a multi-scale deformable one.
     """
 
     encoder_type = "LiteDetrTransformerEncoder"
@@ -82,6 +81,11 @@ class LiteTransformerMixin(_Detector):
 
     def __init__(self, *args, bbox_head: OptConfigType = None, **kwargs) -> None:
         self._refuse_config_of_another(bbox_head, kwargs.keys())
+        for name in ("num_queries", "num_feature_levels"):
+            if name in kwargs:
+                require_count(name, kwargs[name])
+        if self.bbox_head_class is not None:
+            check_transformer(self.encoder_type, **kwargs)
         super().__init__(*args, bbox_head=bbox_head, **kwargs)
 
     def _refuse_config_of_another(

@@ -17,7 +17,9 @@ from mmengine.model import ModuleList
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..arguments import require_count, require_dict, require_flag
 from ..errors import ConfigError
+from .arguments import check_attention_arguments, check_encoder_layer
 
 
 def layer_sequence(num_high_updates: int, num_blocks: int) -> str:
@@ -37,8 +39,7 @@ def layer_sequence(num_high_updates: int, num_blocks: int) -> str:
         ("num_high_updates", num_high_updates),
         ("num_blocks", num_blocks),
     ):
-        if not isinstance(number, int) or number < 1:
-            raise ConfigError(f"{name} must be a positive integer, but got {number!r}")
+        require_count(name, number)
     return ("H" * (num_high_updates - 1) + "F") * num_blocks
 
 
@@ -206,8 +207,9 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
             while a caller knows them: ``spatial_shapes`` need not be read then.
 
     Raises:
-        ConfigError: ``num_layers`` is not A·B, a count is not a positive integer, or
-            ``num_high_levels`` leaves no high or no low level.
+        ConfigError: ``num_layers`` is not A·B, a count is not a positive integer, part
+            of ``layer_cfg`` is missing or does not fit, or ``num_high_levels`` leaves
+            no high or no low level.
     """
 
     level_shapes: tuple[tuple[int, int], ...] | None = None
@@ -227,6 +229,13 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
         self.layer_kinds = layer_sequence(num_high_updates, num_blocks)
         if num_layers is None:
             num_layers = len(self.layer_kinds)
+        require_count("num_layers", num_layers)
+        require_count("num_high_levels", num_high_levels, least=0)
+        if low_ffn_channels is not None:
+            require_count("low_ffn_channels", low_ffn_channels)
+        require_flag("iterative_fusion", iterative_fusion)
+        require_count("num_cp", num_cp, least=-1)
+        check_encoder_layer(layer_cfg)
         if num_layers != len(self.layer_kinds):
             raise ConfigError(
                 f"num_high_updates ({num_high_updates}) times num_blocks "
@@ -360,5 +369,16 @@ def build_deformable_attention(cfg: ConfigType) -> torch.nn.Module:
     """Build deformable attention by its ``type``, key-aware where none is named.
 
     mmdet's configs name no type, because mmdet's layers know only one.
+
+    Raises:
+        ConfigError: the type is not registered, or an argument does not fit it.
     """
-    return MODELS.build({"type": "KeyAwareDeformableAttention", **cfg})
+    require_dict("the config of an attention", cfg)
+    cfg = {"type": "KeyAwareDeformableAttention", **cfg}
+    attention = cfg["type"]
+    if isinstance(attention, str):
+        attention = MODELS.get(attention)
+    if not isinstance(attention, type):
+        raise ConfigError(f"no attention is registered as {cfg['type']!r}")
+    check_attention_arguments(attention, cfg)
+    return MODELS.build(cfg)

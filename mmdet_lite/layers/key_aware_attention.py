@@ -8,7 +8,9 @@ from mmdet.registry import MODELS
 from mmengine.model import constant_init, xavier_init
 from torch import Tensor, nn
 
+from ..arguments import arguments_of
 from ..ops import key_aware_deformable_attention
+from .arguments import check_attention_arguments
 
 
 @MODELS.register_module()
@@ -30,6 +32,9 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
         backend (str): backend of the operator, see
             :func:`mmdet_lite.ops.key_aware_deformable_attention`.
         **kwargs: as ``MultiScaleDeformableAttention``.
+
+    Raises:
+        ConfigError: an argument is unknown or out of its range.
     """
 
     def __init__(
@@ -40,6 +45,14 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
         backend: str = "auto",
         **kwargs,
     ) -> None:
+        own = {
+            "proj_key": proj_key,
+            "uniform_start": uniform_start,
+            "backend": backend,
+        }
+        names = arguments_of(MultiScaleDeformableAttention)
+        positional = dict(zip(names, args, strict=False))
+        check_attention_arguments(type(self), {**positional, **kwargs, **own})
         super().__init__(*args, **kwargs)
         self.uniform_start = uniform_start
         # The weights come from query · key (section 4.4), not from a linear layer.

@@ -332,12 +332,23 @@ def test_the_lite_variant_has_encoder_and_attention_of_lite_detr(build):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_too_small_images_are_refused_with_the_numbers(build, training):
+def test_of_few_tokens_the_one_to_one_group_has_the_best(build, training):
     # 96x128 pixels give 12*16 + 6*8 + 3*4 + 2*2 tokens.
-    model = build(num_queries=257 - NUM_ONE2MANY if training else 257)
+    model = build(num_queries=250).train(training)
     data = batch_of(model, training=training)
-    with pytest.raises(ConfigError, match=r"256 tokens.* 257 queries"):
-        model(**data, mode="loss" if training else "predict")
+    head_inputs = model.forward_transformer(
+        model.extract_feat(data["inputs"]), data["data_samples"]
+    )
+    num_queries = head_inputs["hidden_states"].shape[2]
+    assert num_queries == (256 if training else 250)
+    if training:
+        losses = model(**data, mode="loss")
+        assert all(loss.isfinite().all() for loss in losses.values())
+        assert "loss_cls_one2many" in losses
+        # With as many tokens as one-to-one queries none are left for the others.
+        model = build(num_queries=300).train()
+        losses = model(**data, mode="loss")
+        assert not any(name.endswith("_one2many") for name in losses)
 
 
 @pytest.mark.parametrize(

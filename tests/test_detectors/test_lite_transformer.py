@@ -138,3 +138,44 @@ def test_a_head_of_ones_own_is_that_of_its_base(small_config):
     cfg.bbox_head.type = type("MyHead", (head,), {})
     model = MODELS.build({**cfg, "type": "LiteDINO"})
     assert isinstance(model.bbox_head, head)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"encoder.num_hgh_levels": 3},
+            "LiteDetrTransformerEncoder has no argument num_hgh_levels; did you mean "
+            "num_high_levels",
+        ),
+        (
+            {"encoder.layer_cfg.self_attn_cfg.num_point": 3},
+            "KeyAwareDeformableAttention has no argument num_point; did you mean num_p",
+        ),
+        ({"encoder.layer_cfg.self_attn_cfg.num_points": 0}, "num_points must be a pos"),
+        ({"decoder.layer_cfg.cross_attn_cfg.num_heads": 0}, "num_heads must be a pos"),
+        ({"decoder.num_layers": "6"}, "model.decoder.num_layers must be a positive"),
+        ({"num_queries": 0}, "num_queries must be a positive integer, but got 0"),
+        ({"num_queries": "900"}, "num_queries must be a positive integer"),
+        ({"num_feature_levels": True}, "num_feature_levels must be a positive"),
+        (
+            {"neck.num_outs": 5},
+            "number of levels: encoder has 4, decoder has 4, num_feature_levels has 4, "
+            "neck has 5",
+        ),
+        ({"num_feature_levels": 3}, "num_feature_levels has 3"),
+        ({"encoder.layer_cfg.self_attn_cfg.num_levels": 3}, "encoder has 3, decoder"),
+        ({"decoder.layer_cfg.cross_attn_cfg.num_levels": 5}, "decoder has 5"),
+        ({"neck.out_channels": 128}, "agree on their width: .*neck has 128"),
+        ({"positional_encoding.num_feats": 64}, "positional_encoding has 128"),
+        ({"encoder.layer_cfg": None}, "layer_cfg is missing"),
+        ({"encoder.layer_cfg.self_attn_cfg": None}, "self_attn_cfg is missing"),
+        ({"decoder.layer_cfg": None}, "model.decoder.layer_cfg is missing"),
+        ({"encoder": None}, "model.encoder is missing"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named(small_config, change, message):
+    cfg = small_config("lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py")
+    cfg.merge_from_dict({f"model.{name}": value for name, value in change.items()})
+    with pytest.raises(ConfigError, match=message):
+        MODELS.build(cfg.model)
