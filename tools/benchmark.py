@@ -34,7 +34,13 @@ from mmdet_lite.benchmark.models import (
     measure_training,
 )
 from mmdet_lite.benchmark.operators import measure_operators
-from mmdet_lite.cli import exit_on_config_error, read_config
+from mmdet_lite.checkpoint.files import require_checkpoint
+from mmdet_lite.cli import (
+    exit_on_config_error,
+    positive_int,
+    read_config,
+    require_writable_file,
+)
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.runtime import keep_freed_memory, warn_of_slow_autocast
 
@@ -65,12 +71,14 @@ def parse_args() -> argparse.Namespace:
         help="write the measurement to this .json, or in this folder (by default the "
         "current one) to a file named after the machine",
     )
-    shared.add_argument("--repeats", type=int, default=5, help="counted runs")
-    shared.add_argument("--threads", type=int, help="processor threads of PyTorch")
+    shared.add_argument("--repeats", type=positive_int, default=5, help="counted runs")
     shared.add_argument(
-        "--shape", type=int, nargs=2, default=(800, 1066), metavar=("H", "W")
+        "--threads", type=positive_int, help="processor threads of PyTorch"
     )
-    shared.add_argument("--batch", type=int, default=1, help="images")
+    shared.add_argument(
+        "--shape", type=positive_int, nargs=2, default=(800, 1066), metavar=("H", "W")
+    )
+    shared.add_argument("--batch", type=positive_int, default=1, help="images")
     shared.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
@@ -86,7 +94,8 @@ def parse_args() -> argparse.Namespace:
     operator.add_argument(
         "--queries",
         nargs="+",
-        default=["300", "4421", "all"],
+        type=lambda text: None if text == "all" else positive_int(text),
+        default=[300, 4421, None],
         help="numbers of queries, 'all' for as many as tokens",
     )
     operator.add_argument(
@@ -125,18 +134,29 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def existing_device(name: str) -> torch.device:
+    """The device of a name, if there is one."""
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--device {name} cannot be used: {reason}") from error
+
+
 def main() -> None:
     """Measure, print the table, write the file."""
     args = parse_args()
     if args.command == "table":
-        print(markdown_of(load_measurement(args.file)))
+        with exit_on_config_error():
+            print(markdown_of(load_measurement(args.file)))
         return
     register_all_modules(init_default_scope=True)
     MMLogger.get_instance("mmengine").setLevel("ERROR")
     torch.manual_seed(SEED)
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
+    with exit_on_config_error():
+        device = existing_device(args.device)
     if device.type == "cpu" and not args.give_memory_back:
         keep_freed_memory()
     shape = tuple(args.shape)
@@ -149,16 +169,18 @@ def main() -> None:
         if args.json:
             path = measurement_path(args.json, args.command, environment)
             require_commit(path, REPOSITORY)
+            require_writable_file("--json", path)
         if args.command == "operator":
             rows = measure_operators(
                 shape,
-                [None if count == "all" else int(count) for count in args.queries],
+                args.queries,
                 [DTYPES[name] for name in args.dtypes],
                 device,
                 args.repeats,
                 args.batch,
             )
         elif args.command == "accuracy":
+            require_checkpoint(args.checkpoint)
             rows = measure_accuracy(read_config(args.config), args.checkpoint)
         elif args.command == "training":
             rows = measure_training(

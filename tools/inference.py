@@ -101,7 +101,7 @@ def main() -> None:
         sources = find_sources(args.inputs, args.out)
         cfg = read_config(args.config, args.cfg_options)
         require_checkpoint(args.weights)
-        out = require_writable_folder(args.out, "--out")
+        require_writable_folder("--out", args.out)
         device = args.device or get_device()
         if device == "cpu":
             keep_freed_memory()
@@ -112,7 +112,7 @@ def main() -> None:
         outcome = detect_to_folder(
             detector,
             sources,
-            out,
+            args.out,
             args.batch_size,
             args.score_thr,
             args.classes,

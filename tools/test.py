@@ -22,6 +22,8 @@ from mmdet_lite.cli import (
     exit_on_config_error,
     innermost_dataset,
     load_config,
+    require_writable_file,
+    require_writable_folder,
 )
 from mmdet_lite.engine import (
     LatencyHook,
@@ -83,6 +85,11 @@ def main() -> None:
         require_checkpoint(args.checkpoint)
         if args.out is not None and not args.out.endswith((".pkl", ".pickle")):
             raise ConfigError(f"--out must end in .pkl or .pickle, but is {args.out}")
+        require_writable_folder("--work-dir", cfg.work_dir)
+        if args.out is not None:
+            require_writable_file("--out", args.out)
+        if args.show_dir is not None:
+            require_writable_folder("--show-dir", args.show_dir)
         cfg.load_from = args.checkpoint
         check_fit(cfg, whole=True)
         if args.amp and not args.optimize:

@@ -28,6 +28,8 @@ from mmdet_lite.cli import (
     exit_on_config_error,
     load_config,
     log_to_tensorboard,
+    positive_int,
+    require_writable_folder,
     resume_training,
     set_epochs,
     set_faulty_data,
@@ -106,7 +108,9 @@ def parse_args() -> argparse.Namespace:
     own.add_argument(
         "--image-size", type=int, metavar="PIXELS", help="longer side of the images"
     )
-    own.add_argument("--batch-size", type=int, help="images of a step on each device")
+    own.add_argument(
+        "--batch-size", type=positive_int, help="images of a step on each device"
+    )
     own.add_argument(
         "--weights",
         metavar="CHECKPOINT",
@@ -126,8 +130,6 @@ def apply_own_data(cfg: Config, args: argparse.Namespace) -> None:
     if args.epochs is not None:
         set_epochs(cfg, args.epochs)
     if args.batch_size is not None:
-        if args.batch_size < 1:
-            raise ConfigError(f"--batch-size must be at least 1: {args.batch_size}")
         cfg.train_dataloader.batch_size = args.batch_size
     if args.weights is not None:
         require_checkpoint(args.weights)
@@ -167,6 +169,7 @@ def main() -> None:
         if resume is None and cfg.get("resume"):
             resume = cfg.get("load_from") or "auto"
         passed_over = [] if resume is None else resume_training(cfg, resume)
+        require_writable_folder("--work-dir", cfg.work_dir)
         set_faulty_data(cfg, args.faulty_data)
         check_data(cfg)
         make_resumable(cfg)

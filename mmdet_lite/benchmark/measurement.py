@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..errors import ConfigError
 from ..markdown import markdown_table
 from .environment import machine_slug
 
@@ -39,8 +40,15 @@ def save_measurement(path: str | Path, measurement: Any) -> None:
 
 
 def load_measurement(path: str | Path) -> Any:
-    """Read what :func:`save_measurement` wrote."""
-    return json.loads(Path(path).read_text())
+    """Read what :func:`save_measurement` wrote.
+
+    Raises:
+        ConfigError: there is no such file, or it is no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is no measurement: {error}") from error
 
 
 def markdown_of(measurement: dict[str, Any]) -> str:

@@ -9,8 +9,9 @@ from .config import (
 )
 from .data_sources import data_sources, innermost_dataset, set_faulty_data
 from .exit import exit_on_config_error
-from .output import require_writable_folder
+from .numbers import positive_int
 from .own_data import own_data_sources, set_epochs, set_image_size, use_own_data
+from .paths import require_writable_file, require_writable_folder
 from .preflight import check_data, source_problems
 from .resume import resume_training
 from .watch import draw_validation, log_to_tensorboard
@@ -27,7 +28,9 @@ __all__ = [
     "load_config",
     "log_to_tensorboard",
     "own_data_sources",
+    "positive_int",
     "read_config",
+    "require_writable_file",
     "require_writable_folder",
     "resume_training",
     "set_epochs",

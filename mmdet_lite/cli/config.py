@@ -9,6 +9,7 @@ from mmengine.config import Config, DictAction
 from mmengine.hub import get_config
 
 from ..errors import ConfigError
+from .launcher import require_launcher
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +41,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=_KeyValueAction,
         metavar="KEY=VALUE",
         help="override settings of the config, for example model.type=LiteDINO; "
         'lists as KEY="[a,b]" or KEY=a,b',
@@ -55,13 +56,19 @@ def read_config(name: str, options: dict[str, Any] | None = None) -> Config:
         options: what ``--cfg-options`` gave.
 
     Raises:
-        ConfigError: there is no such config.
+        ConfigError: there is no such config, it cannot be read, or a setting to be
+            overridden is inside of one that has no parts.
     """
     try:
         cfg = get_config(name) if "::" in name else Config.fromfile(name)
     except FileNotFoundError as error:
         raise ConfigError(f"there is no config {name}: {error}") from error
-    cfg.merge_from_dict(options or {})
+    except Exception as error:  # A config is code and may raise anything.
+        raise ConfigError(f"config {name} cannot be read: {_said(error)}") from error
+    try:
+        cfg.merge_from_dict(options or {})
+    except Exception as error:
+        raise ConfigError(f"--cfg-options: {_said(error)}") from error
     return cfg
 
 
@@ -72,9 +79,10 @@ def load_config(args: argparse.Namespace) -> Config:
         args: parsed arguments of :func:`add_config_arguments`.
 
     Raises:
-        ConfigError: there is no such config.
+        ConfigError: as :func:`read_config`; or the launcher did not start this process.
     """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    require_launcher(args.launcher)
     cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
@@ -82,3 +90,29 @@ def load_config(args: argparse.Namespace) -> Config:
     elif cfg.get("work_dir") is None:
         cfg.work_dir = str(Path("work_dirs") / Path(args.config.split("::")[-1]).stem)
     return cfg
+
+
+class _KeyValueAction(DictAction):
+    """mmengine's, which refuses what is no KEY=VALUE in one line."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Add the settings to those before."""
+        for text in values:
+            if not text.partition("=")[0] or "=" not in text:
+                parser.error(f"{option_string} takes KEY=VALUE, but got {text!r}")
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except AssertionError as error:
+            parser.error(f"{option_string}: {error}")
+
+
+def _said(error: Exception) -> str:
+    """What an error of a config says, in one line."""
+    text = " ".join(str(error).split()) or "no reason given"
+    # mmengine's own error of this type does not have the line that is wrong, which an
+    # environment variable may have put into the config.
+    for cause in (error, error.__context__):
+        if isinstance(cause, SyntaxError) and cause.text:
+            text += f": {cause.text.strip()}"
+            break
+    return f"{type(error).__name__}: {text}"

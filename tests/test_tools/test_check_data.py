@@ -58,7 +58,6 @@ def test_all_problems_of_a_folder_are_listed(run_check, digits_root, tmp_path):
         ((), "name a config, or a folder by --data-root"),
         (("--data-root", "nowhere"), "--data-root nowhere is no folder"),
         (("nowhere.py",), "there is no config nowhere.py"),
-        (("--data-root", "tools", "--workers", 0), "--workers must be at least 1"),
     ],
 )
 def test_what_cannot_be_checked_is_one_line(run_check, arguments, message):

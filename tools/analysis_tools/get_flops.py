@@ -16,7 +16,13 @@ from mmdet.utils import register_all_modules
 
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.benchmark.measurement import save_measurement
-from mmdet_lite.cli import add_model_arguments, exit_on_config_error, read_config
+from mmdet_lite.cli import (
+    add_model_arguments,
+    exit_on_config_error,
+    positive_int,
+    read_config,
+    require_writable_file,
+)
 from mmdet_lite.flops.counter import count_flops, table_of
 
 
@@ -28,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     add_model_arguments(parser)
     parser.add_argument(
         "--shape",
-        type=int,
+        type=positive_int,
         nargs=2,
         default=(800, 1066),
         metavar=("H", "W"),
@@ -43,6 +49,8 @@ def main() -> None:
     args = parse_args()
     register_all_modules(init_default_scope=True)
     with exit_on_config_error():
+        if args.json:
+            require_writable_file("--json", args.json)
         cfg = read_config(args.config, args.cfg_options)
         counts = {"config": args.config, **count_flops(cfg, tuple(args.shape))}
     print(table_of(counts))

@@ -9,9 +9,8 @@ The last needs a file of detections in WORK_DIR, which a test leaves there:
 """
 
 import argparse
-from pathlib import Path
 
-from mmdet_lite.cli import exit_on_config_error, require_writable_folder
+from mmdet_lite.cli import exit_on_config_error, require_writable_file
 from mmdet_lite.visualization.run_curves import plot_run
 
 
@@ -31,7 +30,7 @@ def main() -> None:
     """Draw, and say what could not be drawn."""
     args = parse_args()
     with exit_on_config_error():
-        require_writable_folder(Path(args.out).parent, "the folder of --out")
+        require_writable_file("--out", args.out)
         missing = plot_run(args.work_dir, args.out)
     for line in missing:
         print(line)

@@ -142,7 +142,7 @@ def main() -> None:
             raise ConfigError("two images have the same name, their pictures would too")
         if args.dpi < 1:
             raise ConfigError(f"--dpi must be at least 1, but got {args.dpi}")
-        require_writable_folder(args.out, "--out")
+        require_writable_folder("--out", args.out)
         images = {path.stem: read_image(path) for path in args.images}
         models = [
             load_detector(read_config(config), weights, args.device).model

@@ -20,6 +20,7 @@ from mmdet_lite.cli import (
     data_sources,
     exit_on_config_error,
     own_data_sources,
+    positive_int,
     read_config,
     source_problems,
 )
@@ -58,12 +59,15 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--workers",
-        type=int,
+        type=positive_int,
         default=os.cpu_count() or 1,
         help="processes that read images",
     )
     parser.add_argument(
-        "--examples", type=int, default=5, help="how many of each kind to spell out"
+        "--examples",
+        type=positive_int,
+        default=5,
+        help="how many of each kind to spell out",
     )
     return parser.parse_args()
 
@@ -73,11 +77,6 @@ def main() -> None:
     args = parse_args()
     register_all_modules(init_default_scope=True)
     with exit_on_config_error():
-        for name in ("workers", "examples"):
-            if getattr(args, name) < 1:
-                raise ConfigError(
-                    f"--{name} must be at least 1, but is {getattr(args, name)}"
-                )
         if (args.config is None) == (args.data_root is None):
             raise ConfigError("name a config, or a folder by --data-root")
         if args.config is not None:

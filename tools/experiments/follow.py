@@ -22,7 +22,9 @@ from mmdet_lite.cli import (
     add_model_arguments,
     check_data,
     exit_on_config_error,
+    positive_int,
     read_config,
+    require_writable_file,
 )
 from mmdet_lite.experiments.follow import COLUMNS, follow
 
@@ -35,7 +37,10 @@ def parse_args() -> argparse.Namespace:
     add_model_arguments(parser)
     parser.add_argument("--checkpoint", help="weights; default: initialised anew")
     parser.add_argument(
-        "--batches", type=int, default=4, help="training batches to average over"
+        "--batches",
+        type=positive_int,
+        default=4,
+        help="training batches to average over",
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there")
@@ -48,6 +53,8 @@ def main() -> None:
     register_all_modules(init_default_scope=True)
     MMLogger.get_instance("mmengine").setLevel("ERROR")
     with exit_on_config_error():
+        if args.json:
+            require_writable_file("--json", args.json)
         cfg = read_config(args.config, args.cfg_options)
         check_data(cfg, splits=("train",))
         if args.checkpoint is not None:

@@ -13,7 +13,7 @@ import argparse
 from dataclasses import replace
 from fnmatch import fnmatch
 
-from mmdet_lite.cli import exit_on_config_error
+from mmdet_lite.cli import exit_on_config_error, positive_int
 from mmdet_lite.experiments.grid import read_grid
 from mmdet_lite.experiments.run import result_path, run_grid
 
@@ -29,8 +29,12 @@ def parse_args() -> argparse.Namespace:
         default="work_dirs/experiments",
         help="folder for logs and checkpoints",
     )
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
-    parser.add_argument("--threads", type=int, help="processor threads of a training")
+    parser.add_argument(
+        "--jobs", type=positive_int, default=1, help="trainings at a time"
+    )
+    parser.add_argument(
+        "--threads", type=positive_int, help="processor threads of a training"
+    )
     parser.add_argument(
         "--only",
         nargs="+",
