@@ -20,10 +20,12 @@ def exit_on_config_error() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        # Of an error in a worker of a data loader PyTorch makes one of many lines, the
-        # last of which is what was raised.
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        print(f"error: {lines[-1].rpartition('ConfigError: ')[2]}", file=sys.stderr)
+        message = str(error).strip()
+        if message.startswith("Caught "):
+            # An error in a worker of a data loader: PyTorch puts the worker's traceback
+            # into the message, which ends with what was raised.
+            message = message.splitlines()[-1].rpartition("ConfigError: ")[2]
+        print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
         if error.errno not in _DISK_FULL:

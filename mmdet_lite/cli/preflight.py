@@ -47,27 +47,29 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ("train", "val")) -> None:
         ConfigError: something is wrong with an annotation file, an image or the
             classes of the data set or of the model; the message says the first fault.
     """
-    if not is_first_process(cfg.get("launcher", "none")):
-        return  # The others wait for the first before they build anything.
     sources = data_sources(cfg, splits)
-    for source in sources:
-        problems = source_problems(cfg, source, quick_image_problems)
-        stopping = [
-            problem
-            for problem in serious(problems)
-            if not source.skips or problem.kind.level is Level.STOP
-        ]
-        if stopping:
-            raise ConfigError(
-                in_one_line(f"{source.where}, {source.ann_file}", stopping)
-            )
-        notes = [problem for problem in problems if problem.kind.level is Level.NOTE]
-        if notes:
-            print_log(f"{source.where}, {source.ann_file}:")
-            print_log("\n".join(report(notes, examples=1)))
+    # The others wait for the first before they build anything.
+    if is_first_process(cfg.get("launcher", "none")):
+        for source in sources:
+            _check_source(cfg, source)
     forget_annotation_files(but=[s.ann_file for s in sources if s.checked])
     for split in splits:
         _check_evaluators(cfg, split)
+
+
+def _check_source(cfg: Config, source: DataSource) -> None:
+    problems = source_problems(cfg, source, quick_image_problems)
+    stopping = [
+        problem
+        for problem in serious(problems)
+        if not source.skips or problem.kind.level is Level.STOP
+    ]
+    if stopping:
+        raise ConfigError(in_one_line(f"{source.where}, {source.ann_file}", stopping))
+    notes = [problem for problem in problems if problem.kind.level is Level.NOTE]
+    if notes:
+        print_log(f"{source.where}, {source.ann_file}:")
+        print_log("\n".join(report(notes, examples=1)))
 
 
 def source_problems(
