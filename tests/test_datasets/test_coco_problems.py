@@ -6,8 +6,9 @@ import json
 import random
 
 import pytest
+from PIL import Image
 
-from mmdet_lite.cli import read_config, use_own_data
+from mmdet_lite.cli import check_data, read_config, use_own_data
 from mmdet_lite.datasets.coco_problems import (
     annotation_problems,
     without_faulty_rows,
@@ -270,7 +271,8 @@ def test_own_data_of_any_content_are_used_or_refused(content, tmp_path, reposito
     """What finds files and classes meets the content before the check does."""
     name = "lite-dino_h3l1-2p1x3_effnet-lite0_1xb2-8e_bccd.py"
     cfg = read_config(str(repository / "configs" / "lite_detr" / name))
-    (tmp_path / "a.jpg").write_bytes(b"x")
+    for row in content["images"]:
+        Image.new("RGB", (90, 60)).save(tmp_path / row["file_name"])
     (tmp_path / "val.json").write_text(json.dumps(content))
     rng = random.Random(1)
     for text in ["", "[" * 100_000, "1" * 5000, "\xff", "nul"]:
@@ -281,4 +283,6 @@ def test_own_data_of_any_content_are_used_or_refused(content, tmp_path, reposito
         text = json.dumps(_damage(rng, content))
         (tmp_path / "train.json").write_text(text)
         with contextlib.suppress(ConfigError):
-            use_own_data(copy.deepcopy(cfg), tmp_path)
+            own = copy.deepcopy(cfg)
+            use_own_data(own, tmp_path)
+            check_data(own)
