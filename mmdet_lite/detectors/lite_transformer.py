@@ -1,12 +1,14 @@
 """How a DETR of mmdet becomes its Lite variant: the encoder swapped, KDA inside."""
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import torch
 from mmcv.ops import MultiScaleDeformableAttention
-from mmdet.models.detectors import DetectionTransformer
+from mmdet.models.detectors import DeformableDETR, DetectionTransformer
 from mmdet.registry import MODELS
+from mmdet.structures import OptSampleList
 from mmdet.utils import ConfigType, OptConfigType
 from torch import Tensor, nn
 
@@ -17,6 +19,7 @@ from ..layers.interleaved_encoder import build_deformable_attention
 from ..layers.query_position import keep_official_positions
 from .few_tokens import FewTokensMixin
 from .transformer_arguments import check_transformer
+from .unpadded import fill_their_batch, flatten_levels, propose_boxes
 
 # What mmdet's own encoders and mmcv's attention take. The placeholder that mmdet builds
 # gets these and no more, so that an encoder or attention may have arguments of its own.
@@ -64,6 +67,7 @@ class LiteTransformerMixin(FewTokensMixin):
     encoder_type = "LiteDetrTransformerEncoder"
     bbox_head_class: type | None = None
     own_arguments: frozenset[str] = frozenset()
+    hooks_of_mmdet: frozenset[str] = frozenset()
     # Configs first, then the modules that are built from them.
     encoder: Any
     decoder: Any
@@ -78,6 +82,11 @@ class LiteTransformerMixin(FewTokensMixin):
                 "a DETR of mmdet (a DetectionTransformer), as in "
                 "class LiteDINO(LiteTransformerMixin, DINO)"
             )
+        cls.hooks_of_mmdet = frozenset(
+            name
+            for name in ("pre_transformer", "gen_encoder_output_proposals")
+            if _inherited(behind, name) is getattr(DeformableDETR, name)
+        )
 
     def __init__(self, *args, bbox_head: OptConfigType = None, **kwargs) -> None:
         self._refuse_config_of_another(bbox_head, kwargs.keys())
@@ -190,6 +199,33 @@ class LiteTransformerMixin(FewTokensMixin):
         finally:
             self.encoder.level_shapes = None
 
+    def pre_transformer(
+        self,
+        mlvl_feats: tuple[Tensor, ...],
+        batch_data_samples: OptSampleList = None,
+    ) -> tuple[dict, dict]:
+        """Flatten the maps as mmdet does, in a way that ``torch.compile`` follows.
+
+        Where images are padded, a graph that is being captured still breaks here.
+
+        Args:
+            mlvl_feats: for each level (batch, embed_dims, height, width).
+            batch_data_samples: the images' meta information.
+
+        Returns:
+            tuple: keyword arguments of :meth:`forward_encoder`, and those of
+            :meth:`forward_decoder` that are known already.
+        """
+        if (
+            torch.compiler.is_compiling()
+            and "pre_transformer" in self.hooks_of_mmdet
+            and fill_their_batch(batch_data_samples)
+        ):
+            return flatten_levels(
+                mlvl_feats, self.positional_encoding, self.level_embed
+            )
+        return super().pre_transformer(mlvl_feats, batch_data_samples)
+
     def gen_encoder_output_proposals(
         self, memory: Tensor, memory_mask: Tensor, spatial_shapes: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -204,9 +240,22 @@ class LiteTransformerMixin(FewTokensMixin):
             tuple: projected memory (batch, num_tokens, embed_dims) and proposals
             (batch, num_tokens, 4) before the sigmoid.
         """
+        level_shapes = self.encoder.level_shapes
+        if (
+            memory_mask is None
+            and level_shapes
+            and "gen_encoder_output_proposals" in self.hooks_of_mmdet
+        ):
+            memory, proposals = propose_boxes(memory, level_shapes)
+            return self.memory_trans_norm(self.memory_trans_fc(memory)), proposals
         return super().gen_encoder_output_proposals(
-            memory, memory_mask, self.encoder.level_shapes or spatial_shapes
+            memory, memory_mask, level_shapes or spatial_shapes
         )
+
+
+def _inherited(classes: Sequence[type], name: str) -> Any:
+    """What a class that comes after the mixin calls by a name."""
+    return next((vars(cls)[name] for cls in classes if name in vars(cls)), None)
 
 
 def _fitting_type(

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from ..arguments import require_count, require_dict, require_flag
 from ..errors import ConfigError
 from .arguments import check_attention_arguments, check_encoder_layer
+from .cell_centres import cell_centres
 
 
 def layer_sequence(num_high_updates: int, num_blocks: int) -> str:
@@ -357,6 +358,31 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
             "spatial_shapes": shapes_tensor,
             "level_start_index": level_start_index,
         }
+
+    @staticmethod
+    def get_encoder_reference_points(
+        spatial_shapes: Sequence[tuple[int, int]],
+        valid_ratios: Tensor,
+        device: torch.device | str,
+    ) -> Tensor:
+        """Where tokens look by themselves, as mmdet has it, for open sizes too.
+
+        Args:
+            spatial_shapes: (height, width) of each level.
+            valid_ratios: (batch, num_levels, 2), (width, height).
+            device: where to put them.
+
+        Returns:
+            Tensor: (batch, num_tokens, num_levels, 2), (x, y), normalised.
+        """
+        points = []
+        for level, (height, width) in enumerate(spatial_shapes):
+            x, y = cell_centres(height, width, device)
+            ratio_x, ratio_y = valid_ratios[:, level, :, None].unbind(1)
+            points.append(
+                torch.stack([x / (ratio_x * width), y / (ratio_y * height)], dim=-1)
+            )
+        return torch.cat(points, dim=1)[:, :, None] * valid_ratios[:, None]
 
     def run(self, index: int, module: torch.nn.Module, *args, **kwargs):
         """Call a module of layer ``index``, to be recomputed if ``num_cp`` says so."""

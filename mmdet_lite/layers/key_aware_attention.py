@@ -195,7 +195,8 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
         """(batch, n, dims) -> (batch, n, num_heads, dims / num_heads)."""
-        return tokens.unflatten(-1, (self.num_heads, -1))
+        # ONNX keeps the batch of ``unflatten`` as it was while tracing.
+        return tokens.view(*tokens.shape[:2], self.num_heads, -1)
 
 
 def sampling_locations_from(
@@ -239,10 +240,10 @@ def sampling_locations_from(
     # broadcasting over pairs (x, y) would take several times as long.
     locations = torch.addcmul(
         _for_each_point(reference_points[..., :2], num_points),
-        sampling_offsets.unflatten(-1, (num_heads, -1)).to(dtype),
+        sampling_offsets.view(*sampling_offsets.shape[:2], num_heads, -1).to(dtype),
         _for_each_point(scale, num_points),
     )
-    return locations.unflatten(-1, (-1, num_points, 2))
+    return locations.view(*locations.shape[:3], -1, num_points, 2)
 
 
 def _for_each_point(per_level: Tensor, num_points: int) -> Tensor:

@@ -10,6 +10,7 @@ from encoder_inputs import (
     encoder_inputs,
     layer_cfg,
 )
+from mmdet.models.layers import DeformableDetrTransformerEncoder
 from mmdet.registry import MODELS
 
 from mmdet_lite.errors import ConfigError
@@ -43,6 +44,16 @@ def make_encoder(attention="KeyAwareDeformableAttention", **kwargs):
 )
 def test_layer_sequence_is_what_the_notation_says(updates, blocks, expected):
     assert layer_sequence(updates, blocks) == expected
+
+
+def test_reference_points_are_those_of_mmdet():
+    shapes = [(int(height), int(width)) for height, width in SPATIAL_SHAPES]
+    ratios = torch.rand(3, len(shapes), 2) * 0.5 + 0.5
+    actual, expected = (
+        encoder.get_encoder_reference_points(shapes, ratios, device="cpu")
+        for encoder in (LiteDetrTransformerEncoder, DeformableDetrTransformerEncoder)
+    )
+    assert actual.equal(expected)
 
 
 @pytest.mark.parametrize("num_high_levels", [1, 2, 3])

@@ -96,9 +96,12 @@ def _read_levels(
     Raises:
         ValueError: they do not.
     """
+    if torch.jit.is_tracing():
+        # A number would be that of the traced image for ever.
+        return [(height, width) for height, width in spatial_shapes]
     shapes = [(int(height), int(width)) for height, width in spatial_shapes]
     # In a graph that is being captured they are no numbers yet.
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling():
         return shapes
     sizes = [height * width for height, width in shapes]
     if min((side for shape in shapes for side in shape), default=0) < 0:
