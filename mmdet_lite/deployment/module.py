@@ -1,0 +1,181 @@
+"""The detector as it is exported: from an image's bytes to boxes, scores, labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmdet.models.dense_heads import DeformableDETRHead, DETRHead
+from mmdet.models.detectors import DDQDETR, DeformableDETR, GroundingDINO
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from ..checkpoint.files import read_mmengine
+from ..dense_heads import LiteDINOHead
+from ..errors import ConfigError
+from ..flops.counter import without_pretrained_weights
+from .duplicates import without_duplicates
+
+# What the module below does after a head; a head that does something else is refused.
+_PREDICTIONS = (
+    DETRHead._predict_by_feat_single,
+    LiteDINOHead._predict_by_feat_single,
+)
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """What mmdet's transformers ask of an image's sample, for one without padding."""
+
+    img_shape: tuple[int, int]
+    batch_input_shape: tuple[int, int]
+
+
+class DetectorModule(nn.Module):
+    """A detector of mmdet's Deformable DETR family from image to detections.
+
+    Does what ``predict`` and the data preprocessor do for images of one size that fill
+    their batch, with tensors only.
+
+    Args:
+        model: the detector, with its weights; it is set to evaluation.
+
+    Raises:
+        ConfigError: the detector is of another family, or its head, its NMS or its
+            padding is not one that the module knows.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: BaseModel) -> None:
+        super().__init__()
+        _refuse_other(model)
+        self.model = model
+        preprocessor = model.data_preprocessor
+        self.swaps_channels = bool(preprocessor._channel_conversion)
+        normalises = preprocessor._enable_normalize
+        self.register_buffer(
+            "mean", preprocessor.mean if normalises else torch.zeros(3, 1, 1)
+        )
+        self.register_buffer(
+            "std", preprocessor.std if normalises else torch.ones(3, 1, 1)
+        )
+        test_cfg = model.bbox_head.test_cfg or {}
+        self.num_classes = model.bbox_head.num_classes
+        self.num_detections = test_cfg.get("max_per_img", model.num_queries)
+        nms = test_cfg.get("nms") if isinstance(model.bbox_head, LiteDINOHead) else None
+        self.nms_iou = nms["iou_threshold"] if nms else None
+        self.eval().requires_grad_(False)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Detect.
+
+        Args:
+            image: (batch, 3, height, width), uint8, BGR as OpenCV reads files.
+
+        Returns:
+            tuple: boxes (batch, num, 4), float32, (x1, y1, x2, y2) in pixels of the
+            image; scores (batch, num), float32, best first; labels (batch, num), int64.
+            Where ``test_cfg.nms`` removes an object, its score is 0.
+        """
+        height, width = image.shape[2:]
+        sample = _Filling((height, width), (height, width))
+        pixels = image.float()
+        if self.swaps_channels:
+            pixels = pixels[:, [2, 1, 0]]
+        feats = self.model.extract_feat((pixels - self.mean) / self.std)
+        states = self.model.forward_transformer(feats, [sample])
+        all_logits, all_boxes = self.model.bbox_head(
+            states["hidden_states"], states["references"]
+        )
+        scores, indexes = all_logits[-1].sigmoid().flatten(1).topk(self.num_detections)
+        labels = indexes % self.num_classes
+        queries = (indexes // self.num_classes).unsqueeze(-1).expand(-1, -1, 4)
+        boxes = bbox_cxcywh_to_xyxy(all_boxes[-1].gather(1, queries)).clamp(0, 1)
+        boxes = torch.stack(
+            [
+                boxes[..., 0] * width,
+                boxes[..., 1] * height,
+                boxes[..., 2] * width,
+                boxes[..., 3] * height,
+            ],
+            dim=-1,
+        )
+        if self.nms_iou is not None:
+            scores = without_duplicates(boxes, scores, labels, self.nms_iou)
+        return boxes, scores, labels
+
+
+def build_module(cfg: Config, weights: str | Path) -> tuple[DetectorModule, dict]:
+    """Build a detector from its config and load its weights, every one of them.
+
+    Args:
+        cfg: a whole config.
+        weights: a checkpoint of mmengine.
+
+    Returns:
+        tuple: the module, and the ``meta`` of the checkpoint.
+
+    Raises:
+        ConfigError: there is no such checkpoint, its weights are not those of the
+            config's model, or the model cannot be exported.
+    """
+    checkpoint = read_mmengine(weights)
+    model = MODELS.build(without_pretrained_weights(cfg.model))
+    module = DetectorModule(model)
+    own, given = model.state_dict(), checkpoint["state_dict"]
+    differing = [
+        *(f"no {name}" for name in own if name not in given),
+        *(f"{name}, which the model lacks" for name in given if name not in own),
+        *(
+            f"{name} of shape {tuple(given[name].shape)} instead of {tuple(own_shape)}"
+            for name, own_shape in ((name, own[name].shape) for name in own)
+            if name in given and given[name].shape != own_shape
+        ),
+    ]
+    if differing:
+        raise ConfigError(
+            f"{weights} has not the weights of the config's {type(model).__name__}; "
+            f"{len(differing)} differ, the first: {differing[0]}"
+        )
+    model.load_state_dict(given)
+    return module, checkpoint.get("meta") or {}
+
+
+def _refuse_other(model: BaseModel) -> None:
+    name = type(model).__name__
+    if not isinstance(model, DeformableDETR) or isinstance(
+        model, DDQDETR | GroundingDINO
+    ):
+        raise ConfigError(
+            f"{name} cannot be exported: DINO, Deformable DETR, H-DETR and their Lite "
+            "variants can"
+        )
+    head = model.bbox_head
+    if (
+        type(head).predict_by_feat is not DeformableDETRHead.predict_by_feat
+        or type(head)._predict_by_feat_single not in _PREDICTIONS
+        or not head.loss_cls.use_sigmoid
+    ):
+        raise ConfigError(
+            f"{type(head).__name__} predicts in a way of its own, which the export "
+            "does not know: DINOHead, LiteDINOHead and DeformableDETRHead with sigmoid "
+            "scores can be exported"
+        )
+    nms = (head.test_cfg or {}).get("nms")
+    if nms and (
+        nms.get("type", "nms") != "nms" or set(nms) - {"type", "iou_threshold"}
+    ):
+        raise ConfigError(
+            "test_cfg.nms must be dict(type='nms', iou_threshold=...) to be exported, "
+            f"but is {dict(nms)}; --cfg-options model.test_cfg.nms=None leaves it out"
+        )
+    divisor = model.data_preprocessor.pad_size_divisor
+    if divisor != 1:
+        raise ConfigError(
+            "an exported detector knows no padding, but "
+            f"model.data_preprocessor.pad_size_divisor is {divisor}; set it to 1"
+        )

@@ -1,0 +1,98 @@
+"""Export to a package of PyTorch: compiled, with the fused C++ operators inside."""
+
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from ..detectors.lite_transformer import LiteTransformerMixin
+from ..errors import ConfigError
+from ..ops.dispatch import BackendUnavailableError, force_backend, select_backend
+from .description import Description
+from .module import DetectorModule
+from .runtime import operators_beside
+
+# A graph that is captured for one image, or for a level of one cell, is for that only.
+_TRACE_BATCH = 2
+
+
+def capture(
+    module: DetectorModule, trace_shape: tuple[int, int], dynamic: bool
+) -> torch.export.ExportedProgram:
+    """Capture a detector as one graph, on the C++ kernels.
+
+    Args:
+        module: the detector, of a Lite type.
+        trace_shape: (height, width) of the image to capture with.
+        dynamic: leave batch, height and width open.
+
+    Raises:
+        ConfigError: the detector is no Lite one, or the C++ kernels are missing.
+    """
+    if not isinstance(module.model, LiteTransformerMixin):
+        raise ConfigError(
+            f"mmdet's {type(module.model).__name__} stops torch.export: take a Lite "
+            "type, or --format onnx"
+        )
+    try:
+        cpp = select_backend("cpp", torch.device("cpu"), torch.float32)
+    except BackendUnavailableError as error:
+        raise ConfigError(f"--format torch: {error}") from error
+    dim = torch.export.Dim.DYNAMIC
+    batch = _TRACE_BATCH if dynamic else 1
+    with ExitStack() as stack:
+        stack.enter_context(force_backend(cpp))
+        stack.enter_context(torch.no_grad())
+        return torch.export.export(
+            module,
+            (torch.zeros(batch, 3, *trace_shape, dtype=torch.uint8),),
+            dynamic_shapes=({0: dim, 2: dim, 3: dim},) if dynamic else None,
+            strict=True,
+        )
+
+
+def export_torch(
+    module: DetectorModule,
+    path: Path,
+    trace_shape: tuple[int, int],
+    description: Description,
+) -> None:
+    """Write a detector as a compiled package, its operators' library beside it.
+
+    The code is for the processor's instruction set and PyTorch's version of this
+    machine.
+
+    Args:
+        module: the detector, of a Lite type.
+        path: file to write, ending in ``.pt2``.
+        trace_shape: as :func:`~mmdet_lite.deployment.onnx_file.export_onnx`.
+        description: goes into the file's metadata.
+
+    Raises:
+        ConfigError: as :func:`capture`; or the name does not end in ``.pt2``, or this
+            PyTorch cannot make packages.
+    """
+    if path.suffix != ".pt2":
+        raise ConfigError(f"--out must end in .pt2 for --format torch, but is {path}")
+    compile_and_package = getattr(torch._inductor, "aoti_compile_and_package", None)
+    if compile_and_package is None:
+        raise ConfigError(
+            f"--format torch needs PyTorch 2.6 or newer, not {torch.__version__}"
+        )
+    program = capture(module, trace_shape, dynamic=description.shape is None)
+    compile_and_package(
+        program,
+        package_path=str(path),
+        inductor_configs={"aot_inductor.metadata": description.metadata()},
+    )
+    shutil.copyfile(_library(), operators_beside(path))
+
+
+def _library() -> Path:
+    """The C++ kernels that are loaded here."""
+    return next(
+        Path(library)
+        for library in torch.ops.loaded_libraries
+        if Path(library).name.startswith("_cpu.")
+    )

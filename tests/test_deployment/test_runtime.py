@@ -1,0 +1,102 @@
+"""What stands around a file: images in, errors of one line out."""
+
+import cv2
+import numpy as np
+import pytest
+from mmcv.transforms import Resize
+
+from mmdet_lite.deployment.runtime import (
+    DeploymentError,
+    Detector,
+    detect,
+    draw,
+    find_images,
+    load_detector,
+    read_image,
+    resize,
+)
+
+
+@pytest.mark.parametrize("size", [(480, 640), (640, 481), (100, 90), (33, 500)])
+@pytest.mark.parametrize("keep_ratio", [True, False])
+def test_images_are_resized_as_in_mmdet(size, keep_ratio):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    expected = Resize(scale=(320, 240), keep_ratio=keep_ratio)({"img": image})["img"]
+    actual = resize(image, {"scale": [320, 240], "keep_ratio": keep_ratio})
+    np.testing.assert_array_equal(actual, expected)
+
+
+class OneObject(Detector):
+    """Finds the right half of every image, and one that NMS removed."""
+
+    def __init__(self):
+        self.description = {
+            "classes": ["cell"],
+            "scale": [320, 240],
+            "keep_ratio": True,
+            "shape": None,
+        }
+
+    def run(self, images):
+        height, width = images.shape[2:]
+        box = [width / 2, 0, width, height]
+        return (
+            np.array([[box, box]], dtype=np.float32),
+            np.array([[0.75, 0]], dtype=np.float32),
+            np.array([[0, 0]]),
+        )
+
+
+def test_boxes_are_those_of_the_image_before_resizing():
+    image = np.zeros((480, 640, 3), dtype=np.uint8)
+    objects = detect(OneObject(), image, score_threshold=0)
+    assert objects == [
+        {"label": 0, "name": "cell", "score": 0.75, "box": [320, 0, 640, 480]}
+    ]
+    assert detect(OneObject(), image, score_threshold=0.8) == []
+    picture = draw(image, objects)
+    assert picture[:, 320].any()
+    assert not image.any()
+
+
+def test_images_of_a_size_that_the_file_does_not_take_are_refused():
+    detector = OneObject()
+    detector.description["shape"] = [96, 128]
+    image = np.zeros((480, 640, 3), dtype=np.uint8)
+    with pytest.raises(DeploymentError, match=r"one image of 96×128.*1 of 240×320"):
+        detect(detector, image, score_threshold=0)
+
+
+def test_what_a_runtime_says_becomes_one_line():
+    class Failing(OneObject):
+        def run(self, images):
+            raise RuntimeError("\nbad reshape\nand much more")
+
+    with pytest.raises(DeploymentError, match=r"Failing failed on 1.*: bad reshape$"):
+        Failing()(np.zeros((1, 3, 8, 8), dtype=np.uint8))
+
+
+def test_a_file_that_serves_not_is_named(tmp_path):
+    (tmp_path / "a.onnx").write_text("nothing")
+    (tmp_path / "a.jpg").write_text("nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DeploymentError, match=r"ends in \.onnx or \.pt2, but not.*jpg"):
+        load_detector(tmp_path / "a.jpg")
+    with pytest.raises(DeploymentError, match=r"there is no file .*b\.onnx"):
+        load_detector(tmp_path / "b.onnx")
+    with pytest.raises(DeploymentError, match=r"torch does not run \.onnx files: onnx"):
+        load_detector(tmp_path / "a.onnx", "torch")
+    with pytest.raises(DeploymentError, match="not readable as an image"):
+        read_image(tmp_path / "a.jpg")
+    with pytest.raises(DeploymentError, match="empty has no image"):
+        find_images([tmp_path / "empty"])
+    with pytest.raises(DeploymentError, match=r"no image or folder .*none"):
+        find_images([tmp_path / "none"])
+
+
+def test_a_folder_gives_its_images_in_order(tmp_path):
+    for name in ("b.png", "a.jpg"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), dtype=np.uint8))
+    (tmp_path / "notes.txt").write_text("none of them")
+    found = find_images([tmp_path, tmp_path / "b.png"])
+    assert [path.name for path in found] == ["a.jpg", "b.png", "b.png"]

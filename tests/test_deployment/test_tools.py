@@ -1,0 +1,124 @@
+"""From a config and weights to pictures, by the commands."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import pytest
+import torch
+from mmdet.registry import MODELS
+from tiny import photograph, spread_scores, tiny_config
+
+# Runs infer.py, then looks at what it has imported.
+INFER = """
+import runpy, sys
+sys.argv = ["infer.py", *sys.argv[1:]]
+try:
+    runpy.run_path("tools/deployment/infer.py", run_name="__main__")
+finally:
+    names = {name.split(".")[0] for name in sys.modules}
+    assert not names & {"mmdet", "mmcv", "mmengine", "mmdet_lite"}, names
+"""
+
+
+@pytest.fixture
+def folder(small_config, tmp_path):
+    """Config, weights and two photographs of a detector of a given family."""
+
+    def write(family):
+        torch.manual_seed(0)
+        cfg = tiny_config(small_config, family)
+        cfg.dump(tmp_path / "config.py")
+        weights = spread_scores(MODELS.build(cfg.model)).state_dict()
+        meta = {"dataset_meta": {"classes": ["cell", "cat", "dog"]}}
+        torch.save({"state_dict": weights, "meta": meta}, tmp_path / "weights.pth")
+        (tmp_path / "photos").mkdir()
+        for name, seed in (("a.png", 1), ("b.png", 2)):
+            pixels = photograph(96, 128, seed).permute(1, 2, 0).numpy()
+            cv2.imwrite(str(tmp_path / "photos" / name), pixels)
+        return tmp_path
+
+    return write
+
+
+def run(repository, *command):
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", *map(str, command)],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def export(repository, folder, *options):
+    return run(
+        repository,
+        *("tools/deployment/export.py", folder / "config.py", folder / "weights.pth"),
+        *options,
+    )
+
+
+def test_an_onnx_file_is_exported_verified_and_run(repository, folder):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    here = folder("DINO")
+    file, figures = here / "detector.onnx", here / "figures.json"
+    result = export(
+        repository,
+        here,
+        *("--format", "onnx", "--out", file, "--shape", 96, 128),
+        *("--verify", here / "photos", "--json", figures),
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "0 missed" in result.stdout
+    measurement = json.loads(figures.read_text())
+    assert measurement["bytes"] == file.stat().st_size
+    (row,) = measurement["rows"]
+    assert row["passed"]
+    assert (row["image_shape"], row["images"]) == ([96, 128], 2)
+
+    photo, small = here / "photos" / "a.png", here / "small.png"
+    cv2.imwrite(str(small), cv2.imread(str(photo))[:32, :32])
+    result = run(repository, "-c", INFER, file, small, "--out", here / "out")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: the file takes one image of 96×128")
+
+
+def test_what_cannot_be_exported_is_said_in_a_line(repository, folder):
+    here = folder("DINO")
+    result = export(repository, here, "--format", "torch", "--out", here / "a.pt2")
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == (
+        "error: mmdet's DINO stops torch.export: take a Lite type, or --format onnx"
+    )
+
+
+@pytest.mark.slow
+def test_a_package_runs_without_mmdet_and_without_python(repository, folder):
+    here = folder("LiteDINO, NMS")
+    file = here / "detector.pt2"
+    result = export(
+        repository,
+        here,
+        *("--format", "torch", "--out", file, "--verify", here / "photos"),
+        *("--cfg-options", "test_dataloader.dataset.pipeline.1.scale=(128,96)"),
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count(": ok") == 4
+    result = run(
+        repository,
+        "-c",
+        INFER,
+        file,
+        here / "photos",
+        "--score",
+        0,
+        "--out",
+        here / "o",
+    )
+    assert result.returncode == 0, result.stderr
+    results = json.loads((here / "o" / "results.json").read_text())
+    assert len(results) == 2
+    assert cv2.imread(str(here / "o" / "a.png")).shape == (96, 128, 3)
