@@ -19,6 +19,8 @@ class EfficientNetLite(EfficientNet):
         out_indices (Sequence[int]): stages to return. Defaults to (3, 4, 5), strides
             8, 16 and 32.
         act_cfg (dict): activation. Defaults to ``dict(type='ReLU6')``.
+        conv_cfg (dict): convolution. Defaults to ``dict(type='SameConv2d')``, which
+            computes what mmdet's default does and exports.
         **kwargs: as mmdet's ``EfficientNet``.
     """
 
@@ -50,11 +52,13 @@ class EfficientNetLite(EfficientNet):
         arch: str = "lite0",
         out_indices: tuple[int, ...] = (3, 4, 5),
         act_cfg: dict | None = None,
+        conv_cfg: dict | None = None,
         **kwargs,
     ) -> None:
         super().__init__(
             arch=arch,
             out_indices=out_indices,
+            conv_cfg=conv_cfg or {"type": "SameConv2d"},
             act_cfg=act_cfg or {"type": "ReLU6"},
             **kwargs,
         )
