@@ -1,8 +1,10 @@
 """From a config and weights to pictures, by the commands."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import pytest
@@ -122,3 +124,40 @@ def test_a_package_runs_without_mmdet_and_without_python(repository, folder):
     results = json.loads((here / "o" / "results.json").read_text())
     assert len(results) == 2
     assert cv2.imread(str(here / "o" / "a.png")).shape == (96, 128, 3)
+
+    if shutil.which("g++") is None:
+        return
+    program = build(repository / "tools/deployment/cpp/detect.cpp", here / "detect")
+    image = cv2.imread(str(here / "photos" / "a.png"))
+    cv2.imwrite(str(here / "a.ppm"), image)
+    result = subprocess.run(
+        [program, file, file.with_suffix(".ops.so"), here / "a.ppm"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    expected = results[str(here / "photos" / "a.png")]
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert len(lines) == len(expected) > 0
+    for (label, score, *box), found in zip(lines, expected, strict=True):
+        assert int(label) == found["label"]
+        assert float(score) == pytest.approx(found["score"], abs=1e-4)
+        assert list(map(float, box)) == pytest.approx(found["box"], abs=0.02)
+
+
+def build(source, program):
+    """Compile the C++ example for the PyTorch at hand."""
+    torch_root = Path(torch.__file__).parent
+    includes = [torch_root / "include", torch_root / "include/torch/csrc/api/include"]
+    libraries = torch_root / "lib"
+    subprocess.run(
+        [
+            *("g++", "-std=c++20", source, "-o", program),
+            *(f"-I{folder}" for folder in includes),
+            *(f"-L{libraries}", f"-Wl,-rpath,{libraries}", "-Wl,--no-as-needed"),
+            *("-ltorch", "-ltorch_cpu", "-lc10", "-ldl"),
+        ],
+        check=True,
+    )
+    return program
