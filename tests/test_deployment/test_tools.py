@@ -104,11 +104,12 @@ def test_a_package_runs_without_mmdet_and_without_python(repository, folder):
     result = export(
         repository,
         here,
-        *("--format", "torch", "--out", file, "--verify", here / "photos"),
+        *("--format", "torch", "--out", file, "--shape", 96, 128),
+        *("--verify", here / "photos"),
         *("--cfg-options", "test_dataloader.dataset.pipeline.1.scale=(128,96)"),
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.count(": ok") == 4
+    assert result.stdout.count(": ok") == 1
     result = run(
         repository,
         "-c",
