@@ -6,13 +6,12 @@ import pytest
 from mmdet.models.detectors import DINO
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
+from repository_root import REPOSITORY
 from tiny_language_model import TinyLanguageModel
 
 from mmdet_lite.cli import read_config
 from mmdet_lite.datasets.digits import make_digits_dataset
 from mmdet_lite.layers.query_position import keep_official_positions
-
-REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import mmdet
 import pytest
-from conftest import REPOSITORY
+from repository_root import REPOSITORY
 
 from mmdet_lite.openmmlab import REQUIREMENTS, check_openmmlab
 

@@ -3,7 +3,7 @@
 import re
 
 import yaml
-from conftest import REPOSITORY
+from repository_root import REPOSITORY
 
 from mmdet_lite import __version__
 

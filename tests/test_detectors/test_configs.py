@@ -4,12 +4,12 @@ import re
 
 import pytest
 import torch
-from conftest import REPOSITORY
 from mmdet.models.backbones import SwinTransformer
 from mmdet.models.layers import DeformableDetrTransformerEncoder
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from repository_root import REPOSITORY
 
 from mmdet_lite.backbones import EfficientNetLite
 from mmdet_lite.layers import KeyAwareDeformableAttention

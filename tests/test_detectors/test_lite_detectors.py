@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from conftest import REPOSITORY
 from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
+from repository_root import REPOSITORY
 
 from mmdet_lite.checkpoint.attention_kind import AttentionMismatchError
 from mmdet_lite.layers import KeyAwareDeformableAttention, LiteDetrTransformerEncoder

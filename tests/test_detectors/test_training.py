@@ -1,10 +1,10 @@
 """A short training on real pixels learns, and its weights reload to the same result."""
 
 import torch
-from conftest import REPOSITORY
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from repository_root import REPOSITORY
 
 CONFIG = "lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
 

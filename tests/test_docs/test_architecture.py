@@ -4,8 +4,8 @@ from math import ceil
 from xml.etree import ElementTree
 
 import pytest
-from conftest import REPOSITORY
 from mmdet.registry import MODELS
+from repository_root import REPOSITORY
 
 from mmdet_lite.cli import read_config
 
