@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,36 +98,39 @@ def test_old_checkpoints_go_and_the_last_is_named(run_config, train, tmp_path):
     assert Path((tmp_path / "last_checkpoint").read_text()).name == "iter_8.pth"
 
 
-@pytest.fixture
-def small_files():
-    """No file may grow beyond a size: the disk is full."""
+@contextmanager
+def a_disk_that_can_fill():
+    """Gives a function after whose call no file grows beyond a size.
+
+    The limit holds for the whole process, pytest's own output too: it must not outlive
+    what is tested.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    def limit(size):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, small_files):
+def test_a_full_disk_leaves_the_file_that_was_there(tmp_path):
     path = tmp_path / "checkpoint.pth"
     durable.write_durably(path, b"old")
-    small_files(100)
-    with pytest.raises(OSError, match="too large"):
-        durable.write_durably(path, bytes(1000))
+    with a_disk_that_can_fill() as fill:
+        fill(100)
+        with pytest.raises(OSError, match="too large"):
+            durable.write_durably(path, bytes(1000))
     assert os.listdir(tmp_path) == ["checkpoint.pth"]
     assert path.read_bytes() == b"old"
 
 
-def test_a_full_disk_ends_a_training_in_one_line(
-    run_config, train, tmp_path, small_files
-):
+def test_a_full_disk_ends_a_training_in_one_line(run_config, train, tmp_path):
     run_config.default_hooks.checkpoint.update(save_best=None, **EVERY_TWO)
-    hook = FillDisk(4, lambda: small_files(1000))
-    with pytest.raises(ConfigError, match=r"were there are whole.*--resume"):
-        train(run_config, hooks=[hook])
+    with (
+        a_disk_that_can_fill() as fill,
+        pytest.raises(ConfigError, match=r"were there are whole.*--resume"),
+    ):
+        train(run_config, hooks=[FillDisk(4, lambda: fill(1000))])
     assert [file.name for file in tmp_path.glob("*.pth*")] == ["iter_2.pth"]
     torch.load(tmp_path / "iter_2.pth")
