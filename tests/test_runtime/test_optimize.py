@@ -30,6 +30,7 @@ def build(small_config):
         cfg = small_config(CONFIGS[name]).model
         cfg.backbone.pop("frozen_stages", None)
         model = MODELS.build(cfg).eval()
+        nn.init.normal_(model.level_embed)  # Until init_weights it is any memory.
         for norm in model.modules():
             if isinstance(norm, nn.BatchNorm2d):
                 nn.init.uniform_(norm.running_mean, -0.5, 0.5)

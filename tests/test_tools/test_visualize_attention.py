@@ -130,7 +130,7 @@ def test_files_that_do_not_serve_are_one_line(run, models, image, tmp_path):
         ([tmp_path / "none.png"], (lite, lite_weights), "is no image"),
         ([image, image], (lite, lite_weights), "two images have the same name"),
         ([image], ("none.py", lite_weights), "there is no config none.py"),
-        ([image], (lite, "none.pth"), "checkpoint none.pth does not exist"),
+        ([image], (lite, "none.pth"), "checkpoint does not exist: none.pth"),
         ([image], (lite, str(text)), "cannot be read as a checkpoint"),
         ([image], (lite, stock_weights), "holds weights of plain deformable"),
         ([image], (stock, lite_weights), "does not fit the model: it has"),
