@@ -36,6 +36,7 @@ from mmdet_lite.runtime import (
     inference_dtype,
     keep_freed_memory,
     predict_in_float32,
+    process_group,
     warn_of_slow_autocast,
 )
 
@@ -105,16 +106,17 @@ def main() -> None:
             without_averaging(cfg)
         if args.tta:
             use_test_time_augmentation(cfg)
-        runner = Runner.from_cfg(cfg)
-        if args.optimize:
-            dtype = inference_dtype(device_type) if args.amp else None
-            runner.register_hook(OptimizeForInferenceHook(dtype))
-        elif args.amp:
-            predict_in_float32(runner.model)
-        runner.register_hook(LatencyHook())
-        if args.out is not None:
-            runner.test_evaluator.metrics.append(DumpDetResults(args.out))
-        runner.test()
+        with process_group(cfg):
+            runner = Runner.from_cfg(cfg)
+            if args.optimize:
+                dtype = inference_dtype(device_type) if args.amp else None
+                runner.register_hook(OptimizeForInferenceHook(dtype))
+            elif args.amp:
+                predict_in_float32(runner.model)
+            runner.register_hook(LatencyHook())
+            if args.out is not None:
+                runner.test_evaluator.metrics.append(DumpDetResults(args.out))
+            runner.test()
 
 
 def use_test_time_augmentation(cfg: Config) -> None:

@@ -38,7 +38,7 @@ from mmdet_lite.cli import (
 )
 from mmdet_lite.engine import check_fit, make_resumable, stop_at_invalid_loss
 from mmdet_lite.errors import ConfigError
-from mmdet_lite.runtime import keep_freed_memory
+from mmdet_lite.runtime import keep_freed_memory, process_group
 
 
 def parse_args() -> argparse.Namespace:
@@ -175,10 +175,11 @@ def main() -> None:
         make_resumable(cfg)
         stop_at_invalid_loss(cfg, args.on_invalid_loss)
         check_fit(cfg, whole=cfg.get("resume", False))
-        runner = Runner.from_cfg(cfg)
-        for line in passed_over:
-            runner.logger.warning(line)
-        runner.train()
+        with process_group(cfg):
+            runner = Runner.from_cfg(cfg)
+            for line in passed_over:
+                runner.logger.warning(line)
+            runner.train()
 
 
 if __name__ == "__main__":

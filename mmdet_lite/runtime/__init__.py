@@ -1,4 +1,4 @@
-"""How a process computes: memory, precision, speed of predictions."""
+"""How processes compute: memory, precision, speed of predictions, several of them."""
 
 from .memory import keep_freed_memory
 from .mixed_precision import (
@@ -7,6 +7,7 @@ from .mixed_precision import (
     warn_of_slow_autocast,
 )
 from .optimize import inference_dtype, optimize_for_inference
+from .process_group import process_group
 
 __all__ = [
     "has_bfloat16_instructions",
@@ -14,5 +15,6 @@ __all__ = [
     "keep_freed_memory",
     "optimize_for_inference",
     "predict_in_float32",
+    "process_group",
     "warn_of_slow_autocast",
 ]
