@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# Test on several GPUs of one or more machines:
-#   tools/dist_test.sh CONFIG CHECKPOINT NUM_GPUS [arguments of tools/test.py]
+# Test in several processes, each on a GPU or, where there is none, on a share of the
+# processor's cores; NNODES, NODE_RANK, MASTER_ADDR and PORT name several machines:
+#   tools/dist_test.sh CONFIG CHECKPOINT NUM_PROCESSES [arguments of tools/test.py]
 set -euo pipefail
 if [ $# -lt 3 ]; then
-  echo "usage: $0 CONFIG CHECKPOINT NUM_GPUS [arguments of tools/test.py]" >&2
+  echo "usage: $0 CONFIG CHECKPOINT NUM_PROCESSES [arguments of tools/test.py]" >&2
   exit 2
 fi
 config=$1
 checkpoint=$2
-num_gpus=$3
-exec python -m torch.distributed.run \
+num_processes=$3
+exec python "$(dirname "$0")/dist_launch.py" \
   --nnodes="${NNODES:-1}" \
   --node-rank="${NODE_RANK:-0}" \
   --master-addr="${MASTER_ADDR:-127.0.0.1}" \
   --master-port="${PORT:-29500}" \
-  --nproc-per-node="$num_gpus" \
+  --nproc-per-node="$num_processes" \
   "$(dirname "$0")/test.py" "$config" "$checkpoint" --launcher pytorch "${@:4}"

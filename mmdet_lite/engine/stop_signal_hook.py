@@ -7,7 +7,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, is_distributed
+from mmengine.dist import all_reduce, barrier, is_distributed
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -49,6 +49,9 @@ class StopSignalHook(Hook):
                 return
             self._signal = signal.Signals(number)
             self._hand_back(signal.SIG_DFL)
+            # Of several processes one may be told to end because another failed.
+            if is_distributed():
+                return
             # The log may be in the middle of a line.
             os.write(
                 2,
@@ -107,6 +110,8 @@ class StopSignalHook(Hook):
 
     def _stop(self, runner: Runner) -> None:
         runner.logger.warning("saved and stopped; --resume goes on from here")
+        # The first that ends may have the others ended, and one of them still writes.
+        barrier()
         raise SystemExit(STOPPED)
 
     def _hand_back(self, handler: Any) -> None:
