@@ -1,7 +1,8 @@
-"""Test a checkpoint on the test set of a config: how good it is, and how fast.
+"""Test a detector on the test set of a config: how good it is, and how fast.
 
 python tools/test.py CONFIG CHECKPOINT
 python tools/test.py CONFIG CHECKPOINT --show-dir pictures --out results.pkl
+python tools/test.py CONFIG detector.onnx --runtime openvino
 """
 
 import argparse
@@ -25,6 +26,8 @@ from mmdet_lite.cli import (
     require_writable_file,
     require_writable_folder,
 )
+from mmdet_lite.deployment.exported_detector import SUFFIXES, use_exported_file
+from mmdet_lite.deployment.runtime import RUNTIMES
 from mmdet_lite.engine import (
     LatencyHook,
     OptimizeForInferenceHook,
@@ -47,7 +50,15 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config_arguments(parser)
-    parser.add_argument("checkpoint", help="path of the checkpoint")
+    parser.add_argument(
+        "checkpoint",
+        help="path of the checkpoint, or of what tools/deployment/export.py wrote",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        help="of an exported file; default: onnxruntime, or torch for .pt2",
+    )
     parser.add_argument("--out", metavar="FILE.pkl", help="write the predictions there")
     parser.add_argument("--show", action="store_true", help="show the predictions")
     parser.add_argument(
@@ -82,6 +93,8 @@ def main() -> None:
     if device_type == "cpu":
         keep_freed_memory()
     with exit_on_config_error():
+        is_exported = args.checkpoint.endswith(SUFFIXES)
+        refuse_flags(args, is_exported)
         cfg = load_config(args)
         require_checkpoint(args.checkpoint)
         if args.out is not None and not args.out.endswith((".pkl", ".pickle")):
@@ -91,8 +104,9 @@ def main() -> None:
             require_writable_file("--out", args.out)
         if args.show_dir is not None:
             require_writable_folder("--show-dir", args.show_dir)
-        cfg.load_from = args.checkpoint
-        check_fit(cfg, whole=True)
+        if not is_exported:
+            cfg.load_from = args.checkpoint
+            check_fit(cfg, whole=True)
         if args.amp and not args.optimize:
             warn_of_slow_autocast(device_type)
             cfg.test_cfg.fp16 = True  # mmengine's name for autocast of any kind.
@@ -102,6 +116,8 @@ def main() -> None:
                 args.show_dir = str(Path(args.show_dir).absolute())
             cfg = trigger_visualization_hook(cfg, args)
         check_data(cfg, splits=("test",))
+        if is_exported:
+            use_exported_file(cfg, args.checkpoint, args.runtime)
         if args.optimize:
             without_averaging(cfg)
         if args.tta:
@@ -117,6 +133,23 @@ def main() -> None:
             if args.out is not None:
                 runner.test_evaluator.metrics.append(DumpDetResults(args.out))
             runner.test()
+
+
+def refuse_flags(args: argparse.Namespace, is_exported: bool) -> None:
+    """Refuse what an exported file cannot do, and what only such a file can."""
+    if not is_exported:
+        if args.runtime is not None:
+            raise ConfigError(
+                f"--runtime runs exported files, {' and '.join(SUFFIXES)}, but got "
+                f"{args.checkpoint}"
+            )
+        return
+    for flag in ("amp", "optimize", "tta"):
+        if getattr(args, flag):
+            raise ConfigError(
+                f"--{flag} changes a model, but {args.checkpoint} is exported and runs "
+                "as it is: give its checkpoint"
+            )
 
 
 def use_test_time_augmentation(cfg: Config) -> None:

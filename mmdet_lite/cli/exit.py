@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
+from ..deployment.runtime import DeploymentError
 from ..errors import ConfigError
 
 # No room, the user's share of it is used up, and larger than files may be.
@@ -18,13 +19,14 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def exit_on_config_error() -> Iterator[None]:
     """Turn what a user can mend into one line on stderr and exit status 2.
 
-    That is a :class:`ConfigError`, and a full disk. Of several processes that torchrun
-    started each leaves the line to it, and the traceback of any other error: one
-    failure has all others fail, and torchrun knows which came first.
+    That is a :class:`ConfigError`, a :class:`DeploymentError`, and a full disk. Of
+    several processes that torchrun started each leaves the line to it, and the
+    traceback of any other error: one failure has all others fail, and torchrun knows
+    which came first.
     """
     try:
         yield
-    except ConfigError as error:
+    except (ConfigError, DeploymentError) as error:
         message = str(error).strip()
         if message.startswith("Caught "):
             # An error in a worker of a data loader: PyTorch puts the worker's traceback

@@ -73,9 +73,11 @@ class Detector(ABC):
 class OnnxRuntimeDetector(Detector):
     """An ONNX file in ONNX Runtime, on the CPU."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int | None) -> None:
         runtime = _require("onnxruntime", "onnxruntime")
         options = runtime.SessionOptions()
+        if threads is not None:
+            options.intra_op_num_threads = threads
         options.log_severity_level = 4  # What fails is raised as well.
         self.session = runtime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
@@ -90,14 +92,15 @@ class OnnxRuntimeDetector(Detector):
 class OpenVinoDetector(Detector):
     """An ONNX file in OpenVINO, on the CPU, in float32."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int | None) -> None:
         openvino = _require("openvino", "openvino")
         core = openvino.Core()
         model = core.read_model(path)
         # Rounding to bfloat16, its choice on some processors, reorders proposals.
-        self.compiled = core.compile_model(
-            model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-        )
+        properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        if threads is not None:
+            properties["INFERENCE_NUM_THREADS"] = threads
+        self.compiled = core.compile_model(model, "CPU", properties)
         metadata = {}
         if model.has_rt_info(["framework", KEY]):
             metadata[KEY] = model.get_rt_info(["framework", KEY]).value
@@ -111,8 +114,10 @@ class OpenVinoDetector(Detector):
 class TorchDetector(Detector):
     """A package of PyTorch, whose operators are in a library beside it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int | None) -> None:
         torch = _require("torch", "torch")
+        if threads is not None:
+            torch.set_num_threads(threads)
         if not hasattr(torch.ops.mmdet_lite, "key_aware_attention_cpu"):
             library = operators_beside(path)
             if not library.is_file():
@@ -135,7 +140,7 @@ class TorchDetector(Detector):
         return tuple(result.numpy() for result in results)
 
 
-_DETECTORS: dict[tuple[str, str], Callable[[Path], Detector]] = {
+_DETECTORS: dict[tuple[str, str], Callable[[Path, int | None], Detector]] = {
     (".onnx", "onnxruntime"): OnnxRuntimeDetector,
     (".onnx", "openvino"): OpenVinoDetector,
     (".pt2", "torch"): TorchDetector,
@@ -143,19 +148,23 @@ _DETECTORS: dict[tuple[str, str], Callable[[Path], Detector]] = {
 RUNTIMES = tuple(name for _, name in _DETECTORS)
 
 
-def load_detector(path: str | Path, runtime: str | None = None) -> Detector:
+def load_detector(
+    path: str | Path, runtime: str | None = None, threads: int | None = None
+) -> Detector:
     """Load an exported file.
 
     Args:
         path: ``.onnx`` or ``.pt2``.
         runtime: one of :data:`RUNTIMES`; None for ONNX Runtime or PyTorch.
+        threads: of the processor, which are all of the process in PyTorch; None for
+            the runtime's choice.
 
     Raises:
         DeploymentError: there is no such file, it is none of the export, or its
             runtime or library is missing.
     """
     path = Path(path)
-    fitting = [name for suffix, name in _DETECTORS if suffix == path.suffix]
+    fitting = runtimes_of(path)
     if not fitting:
         raise DeploymentError(f"an exported file ends in .onnx or .pt2, but not {path}")
     if not path.is_file():
@@ -166,12 +175,17 @@ def load_detector(path: str | Path, runtime: str | None = None) -> Detector:
         )
     load = _DETECTORS[path.suffix, runtime or fitting[0]]
     try:
-        return load(path)
+        return load(path, threads)
     except DeploymentError:
         raise
     except Exception as error:  # Of files of other kinds almost anything is raised.
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise DeploymentError(f"{path} cannot be loaded: {reason[0]}") from error
+
+
+def runtimes_of(path: str | Path) -> list[str]:
+    """Those of :data:`RUNTIMES` that run a file, by the end of its name."""
+    return [name for suffix, name in _DETECTORS if suffix == Path(path).suffix]
 
 
 def operators_beside(path: Path) -> Path:

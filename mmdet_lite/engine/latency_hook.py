@@ -38,7 +38,9 @@ class LatencyHook(Hook):
     def before_test_epoch(self, runner: Runner) -> None:
         """Start the clock around the model's ``test_step``."""
         self._batches, self._metrics = [], {}
-        self._device = next(runner.model.parameters()).device
+        # An exported file has no parameters, and runs on the processor.
+        parameter = next(runner.model.parameters(), torch.empty(0))
+        self._device = parameter.device
         step = runner.model.test_step
 
         def timed_step(data: Any) -> Any:

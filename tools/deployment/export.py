@@ -29,7 +29,6 @@ from mmdet_lite.deployment.module import DetectorModule, build_module
 from mmdet_lite.deployment.onnx_file import export_onnx
 from mmdet_lite.deployment.runtime import (
     RUNTIMES,
-    DeploymentError,
     find_images,
     load_detector,
     read_image,
@@ -154,15 +153,12 @@ def main() -> None:
                 raise ConfigError("--json writes the figures of --verify: give images")
             require_commit(args.json, REPOSITORY)
         cfg = read_config(args.config, args.cfg_options)
-        try:
-            if args.verify:
-                find_images(args.verify)
-            module, description = export(args, cfg)
-            size = args.out.stat().st_size
-            print(f"wrote {args.out}, {size / 1e6:.1f} MB", flush=True)
-            rows = verify_file(args, module, description) if args.verify else []
-        except DeploymentError as error:
-            raise ConfigError(str(error)) from error
+        if args.verify:
+            find_images(args.verify)
+        module, description = export(args, cfg)
+        size = args.out.stat().st_size
+        print(f"wrote {args.out}, {size / 1e6:.1f} MB", flush=True)
+        rows = verify_file(args, module, description) if args.verify else []
     if args.json:
         measurement = {
             "kind": "export",
