@@ -2,7 +2,8 @@
 
     python tools/benchmark.py operator --json
     python tools/benchmark.py encoder --json encoder.json
-    python tools/benchmark.py model --subjects dino-stock CONFIG
+    python tools/benchmark.py model --subjects dino-stock CONFIG rt-detr-r50
+    python tools/benchmark.py model --subjects CONFIG --exported detector.onnx
     python tools/benchmark.py training --config CONFIG --shape 240 320 --batch 2
     python tools/benchmark.py accuracy --config CONFIG --checkpoint epoch_8.pth
     python tools/benchmark.py table operator.json
@@ -21,19 +22,22 @@ from mmdet.utils import register_all_modules
 from mmengine.logging import MMLogger
 
 from mmdet_lite.benchmark.accuracy import measure_accuracy
-from mmdet_lite.benchmark.environment import describe_environment, require_commit
+from mmdet_lite.benchmark.environment import (
+    describe_environment,
+    require_commit,
+    versions_of,
+)
 from mmdet_lite.benchmark.measurement import (
     load_measurement,
     markdown_of,
     measurement_path,
     save_measurement,
 )
-from mmdet_lite.benchmark.models import (
-    SUBJECTS,
-    measure_models,
-    measure_training,
-)
+from mmdet_lite.benchmark.models import measure_models
 from mmdet_lite.benchmark.operators import measure_operators
+from mmdet_lite.benchmark.rt_detr import RT_DETR
+from mmdet_lite.benchmark.subjects import SUBJECTS
+from mmdet_lite.benchmark.training import measure_training
 from mmdet_lite.checkpoint.files import require_checkpoint
 from mmdet_lite.cli import (
     exit_on_config_error,
@@ -41,6 +45,7 @@ from mmdet_lite.cli import (
     read_config,
     require_writable_file,
 )
+from mmdet_lite.deployment.runtime import RUNTIMES
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.runtime import keep_freed_memory, warn_of_slow_autocast
 
@@ -107,7 +112,8 @@ def parse_args() -> argparse.Namespace:
             "--subjects",
             nargs="+",
             default=list(SUBJECTS),
-            help=f"configs, or of {', '.join(SUBJECTS)}",
+            help=f"configs, or of {', '.join((*SUBJECTS, RT_DETR))}; all but the last "
+            "by default",
         )
         model.add_argument(
             "--bfloat16",
@@ -121,6 +127,26 @@ def parse_args() -> argparse.Namespace:
             default=[],
             help="subjects that also run made fast for predictions",
         )
+    model.add_argument(
+        "--compile",
+        nargs="+",
+        default=[],
+        help="subjects that also run compiled by torch.compile",
+    )
+    model.add_argument(
+        "--exported",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="files of tools/deployment/export.py that also run",
+    )
+    model.add_argument(
+        "--runtimes",
+        nargs="+",
+        choices=RUNTIMES,
+        default=[],
+        help="of the files; default: onnxruntime, or torch for .pt2",
+    )
     training = commands.add_parser("training", parents=[shared], help="an iteration")
     training.add_argument("--config", required=True, help="of the detector to train")
     training.add_argument(
@@ -141,6 +167,17 @@ def existing_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"--device {name} cannot be used: {reason}") from error
+
+
+def only_of_models(args: argparse.Namespace) -> dict[str, list[str]]:
+    """What is measured beside whole models, and not beside encoders."""
+    if args.command != "model":
+        return {}
+    return {
+        "compiled": args.compile,
+        "exported": args.exported,
+        "runtimes": args.runtimes,
+    }
 
 
 def main() -> None:
@@ -198,10 +235,13 @@ def main() -> None:
                 shape,
                 device,
                 args.repeats,
-                args.bfloat16,
-                args.batch,
-                args.optimize,
+                batch=args.batch,
+                bfloat16=args.bfloat16,
+                optimized=args.optimize,
+                **only_of_models(args),
             )
+    packages = sorted({row.get("package") for row in rows} - {None})
+    environment["versions"].update(versions_of(packages))
     measurement = {
         "kind": args.command,
         "command": f"python tools/benchmark.py {shlex.join(sys.argv[1:])}",

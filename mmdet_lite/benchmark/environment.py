@@ -4,12 +4,11 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import mmcv
-import mmdet
-import mmengine
 import torch
 
 from ..errors import ConfigError
@@ -45,13 +44,14 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         else "cpu",
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "versions": {
-            # Asked of the modules: their packages have several names.
-            module.__name__: str(module.__version__)
-            for module in (torch, mmcv, mmengine, mmdet)
-        },
+        "versions": versions_of(["torch", "mmcv", "mmengine", "mmdet"]),
         "commit": _commit(),
     }
+
+
+def versions_of(modules: Iterable[str]) -> dict[str, str]:
+    """Versions of modules by name; their packages may have several names."""
+    return {name: str(import_module(name).__version__) for name in modules}
 
 
 def machine_slug(environment: dict[str, Any]) -> str:

@@ -3,10 +3,12 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import torch
 
+from ..ops.accelerate import mmcv_operator
 from ..runtime.memory import read_peak_memory, reset_peak_memory, synchronize
 
 Run = Callable[[], Any]
@@ -59,3 +61,20 @@ def peak_memory(run: Run, device: torch.device) -> int | None:
     synchronize(device)
     peak = read_peak_memory(device)
     return None if before is None or peak is None else max(0, peak - before)
+
+
+def run_as(run: Run, fast: bool, bfloat16: bool, device_type: str) -> Any:
+    """Run a subject.
+
+    Args:
+        run: the subject.
+        fast: whether mmcv's own attention runs on this package's plain operator.
+        bfloat16: whether under autocast to it.
+        device_type: of the autocast.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(mmcv_operator(fast))
+        stack.enter_context(
+            torch.autocast(device_type, torch.bfloat16) if bfloat16 else nullcontext()
+        )
+        return run()

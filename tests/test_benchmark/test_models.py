@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from mmdet_lite.benchmark import models
+from mmdet_lite.benchmark import models, subjects
 from mmdet_lite.ops.accelerate import mmcv_operator
 
 CONFIG = "configs/lite_detr/lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
@@ -11,13 +11,13 @@ CONFIG = "configs/lite_detr/lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
 
 def test_optimized_subjects_have_rows_of_their_own(repository, monkeypatch):
     norms = []
-    build = models._inference
+    build = subjects._inference
 
     def spy(model, *arguments):
         norms.append(any(isinstance(m, nn.BatchNorm2d) for m in model.modules()))
         return build(model, *arguments)
 
-    monkeypatch.setattr(models, "_inference", spy)
+    monkeypatch.setattr(subjects, "_inference", spy)
     config = str(repository / CONFIG)
     with mmcv_operator(fast=False):  # Leaves mmcv as it was.
         rows = models.measure_models(

@@ -44,9 +44,7 @@ def folder(small_config, digits_root, tmp_path_factory):
     torch.manual_seed(0)
     model = spread_scores(MODELS.build(cfg.model))
     meta = {"dataset_meta": {"classes": DIGITS}}
-    torch.save(
-        {"state_dict": model.state_dict(), "meta": meta}, folder / "weights.pth"
-    )
+    torch.save({"state_dict": model.state_dict(), "meta": meta}, folder / "weights.pth")
     description = describe(cfg, meta, None)
     module = DetectorModule(model)
     export_onnx(module, folder / "open.onnx", (96, 96), description, 16)
@@ -155,5 +153,5 @@ def test_other_classes_and_other_pixels_are_refused(stub_detector):
     with pytest.raises(ConfigError, match=r"detects a, b, but the test set has b, a$"):
         stub_detector(classes=("b", "a"))
     data = {"inputs": [torch.zeros(3, 8, 8)], "data_samples": [DetDataSample()]}
-    with pytest.raises(ConfigError, match="takes uint8 pixels.* are float32$"):
+    with pytest.raises(ConfigError, match=r"takes uint8 pixels.* are float32$"):
         stub_detector().test_step(data)

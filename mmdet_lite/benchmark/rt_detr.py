@@ -1,0 +1,54 @@
+"""RT-DETR of the transformers package, to be measured beside this package's models."""
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+
+RT_DETR = "rt-detr-r50"
+"""Name of the subject."""
+
+PACKAGE = "transformers"
+
+
+class RTDetr(nn.Module):
+    """RT-DETR with ResNet-50 and random weights, from pixels to detections.
+
+    Raises:
+        ConfigError: transformers is not installed, or not with what it needs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            from transformers import (
+                RTDetrConfig,
+                RTDetrForObjectDetection,
+                RTDetrImageProcessor,
+            )
+
+            # transformers imports a name's module, and what that needs, when it is
+            # used. Its default is the published RT-DETR-R50, whose backbone comes from
+            # a config of its own: nothing is downloaded.
+            self.model = RTDetrForObjectDetection(RTDetrConfig(num_labels=80))
+            self.processor = RTDetrImageProcessor()
+        except ImportError as error:
+            raise ConfigError(
+                f"{RT_DETR} needs transformers: pip install 'transformers>=4.57,<5' "
+                f"({str(error).strip().splitlines()[0]})"
+            ) from error
+
+    def forward(self, pixels: Tensor) -> list[dict[str, Tensor]]:
+        """Detect.
+
+        Args:
+            pixels: (batch, 3, height, width), normalised.
+
+        Returns:
+            list: for each image ``boxes`` (300, 4) in pixels, (x1, y1, x2, y2),
+            ``scores`` (300,) and ``labels`` (300,), as all of mmdet's DETRs give.
+        """
+        shape = torch.tensor([pixels.shape[2:]] * len(pixels))
+        return self.processor.post_process_object_detection(
+            self.model(pixel_values=pixels), threshold=0.0, target_sizes=shape
+        )

@@ -1,0 +1,99 @@
+"""Measure training steps."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import torch
+from mmdet.utils import ConfigType
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.optim import build_optim_wrapper
+
+from .subjects import build_model, random_batch
+from .timing import peak_memory, run_as, time_interleaved
+
+
+def measure_training(
+    cfg: Config,
+    image_shape: tuple[int, int],
+    batch: int,
+    device: torch.device,
+    repeats: int,
+    stock_type: str | None = None,
+    num_objects: int = 14,
+) -> list[dict[str, Any]]:
+    """Time a training iteration on the reference operator and on the best one.
+
+    An iteration is forward, backward and the optimizer's step on random images.
+
+    Args:
+        cfg: a whole config of a detector.
+        image_shape: (height, width).
+        batch: images of an iteration.
+        device: where to run.
+        repeats: counted runs.
+        stock_type: ``model.type`` that turns the config into mmdet's own model, which
+            then runs too, as mmdet runs it.
+        num_objects: ground truth of each image.
+
+    Returns:
+        list: a row for each: time and ``peak_memory`` in bytes.
+    """
+    model_type = cfg.model.type
+    cases = [
+        (f"{model_type}, reference operator", model_type, "reference"),
+        (f"{model_type}, auto operator", model_type, "auto"),
+    ]
+    if stock_type is not None:
+        cases.insert(0, (f"{stock_type} of mmdet", stock_type, "reference"))
+    subjects = {}
+    for name, case_type, backend in cases:
+        case_cfg = deepcopy(cfg)
+        case_cfg.model.type = case_type
+        model = build_model(case_cfg, device).train()
+        for module in model.modules():
+            if hasattr(module, "backend"):
+                module.backend = backend
+        step = _training_step(
+            model,
+            cfg.optim_wrapper,
+            cfg.model.bbox_head.num_classes,
+            image_shape,
+            batch,
+            num_objects,
+        )
+        subjects[name] = partial(run_as, step, backend == "auto", False, device.type)
+    times = time_interleaved(subjects, repeats, device)
+    return [
+        {
+            "subject": f"training iteration, {name}",
+            "image_shape": list(image_shape),
+            "batch": batch,
+            "dtype": "float32",
+            "time": times[name],
+            "peak_memory": peak_memory(subject, device),
+        }
+        for name, subject in subjects.items()
+    ]
+
+
+def _training_step(
+    model: BaseModel,
+    optim_wrapper: ConfigType,
+    num_classes: int,
+    image_shape: tuple[int, int],
+    batch: int,
+    num_objects: int,
+) -> Callable[[], None]:
+    data = random_batch(
+        model, image_shape, batch, True, num_classes=num_classes, items=num_objects
+    )
+    wrapper = build_optim_wrapper(model, deepcopy(optim_wrapper))
+
+    def step() -> None:
+        loss, _ = model.parse_losses(model(**data, mode="loss"))
+        wrapper.update_params(loss)
+
+    return step
