@@ -30,7 +30,7 @@ demo: setup
 	.venv/bin/python tools/demo.py
 
 test: setup
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup
 	.venv/bin/ruff check

@@ -1,6 +1,12 @@
 """Shared by the tests: where the repository lies, small models, small real data."""
 
+import os
 from pathlib import Path
+
+# Before PyTorch is imported: workers of pytest-xdist share the cores.
+if (workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))) > 1:
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 import pytest
 from mmdet.models.detectors import DINO

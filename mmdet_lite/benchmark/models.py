@@ -62,10 +62,10 @@ def measure_models(
         ConfigError: there is no such subject, or a package is missing.
         DeploymentError: a file cannot be loaded, or takes no such images.
     """
-    changes = [(name, None) for name in names]
+    changes: list[tuple[str, str | None]] = [(name, None) for name in names]
     changes += [(name, "optimized") for name in optimized]
     changes += [(name, "compiled") for name in compiled]
-    half = [(name, None) for name in bfloat16]
+    half: list[tuple[str, str | None]] = [(name, None) for name in bfloat16]
     half += [(name, "optimized") for name in optimized if name in bfloat16]
     built = {
         (name, change): prepare_model(name, part, image_shape, batch, device, change)

@@ -3,7 +3,6 @@
 from mmdet.models.dense_heads import DeformableDETRHead
 from mmdet.models.detectors import DeformableDETR
 from mmdet.registry import MODELS
-from torch import Tensor
 
 from .lite_transformer import LiteTransformerMixin
 
@@ -18,25 +17,19 @@ class LiteDeformableDETR(LiteTransformerMixin, DeformableDETR):
 
     bbox_head_class = DeformableDETRHead
 
-    def pre_decoder(
-        self, memory: Tensor, memory_mask: Tensor | None, spatial_shapes: Tensor
-    ) -> tuple[dict, dict]:
+    def pre_decoder(self, *args, **kwargs) -> tuple[dict, dict]:
         """Prepare the queries as mmdet does, in memory of their own.
 
         mmdet's are halves of one tensor, and a captured graph of open batch would ask
         whether their strides are those of that tensor: for a batch of two they are.
 
         Args:
-            memory: (batch, num_tokens, embed_dims).
-            memory_mask: (batch, num_tokens), True where a token is padding, or None.
-            spatial_shapes: (num_levels, 2), integers, (height, width).
+            *args: as mmdet's hook, with **kwargs.
 
         Returns:
             tuple: as mmdet's hook.
         """
-        decoder_inputs, head_inputs = super().pre_decoder(
-            memory, memory_mask, spatial_shapes
-        )
+        decoder_inputs, head_inputs = super().pre_decoder(*args, **kwargs)
         for name in ("query", "query_pos"):
             decoder_inputs[name] = decoder_inputs[name].contiguous()
         return decoder_inputs, head_inputs
