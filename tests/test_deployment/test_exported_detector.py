@@ -26,7 +26,9 @@ def folder(small_config, digits_root, tmp_path_factory):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     folder = tmp_path_factory.mktemp("exported")
-    cfg = small_config("lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIGITS_ROOT", str(digits_root))
+        cfg = small_config("lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py")
     cfg.merge_from_dict(
         {
             "model.decoder.num_layers": 1,
@@ -52,7 +54,7 @@ def folder(small_config, digits_root, tmp_path_factory):
 
 
 @pytest.fixture
-def run_test(repository, digits_root, folder, tmp_path):
+def run_test(repository, folder, tmp_path):
     """Function that calls tools/test.py with a file of the folder."""
 
     def run(file, *arguments):
@@ -61,7 +63,7 @@ def run_test(repository, digits_root, folder, tmp_path):
             *("tools/test.py", folder / "config.py", folder / file),
             *("--work-dir", work_dir, *arguments),
             cwd=repository,
-            env={"PATH": "/usr/bin:/bin", "DIGITS_ROOT": str(digits_root)},
+            env={"PATH": "/usr/bin:/bin"},
         )
         metrics = [
             json.loads(path.read_text())
