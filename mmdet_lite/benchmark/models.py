@@ -113,7 +113,8 @@ def measure_models(
 
 
 def _runtimes_for(file: str, wanted: Sequence[str]) -> list[str | None]:
-    return [name for name in wanted if name in runtimes_of(file)] or [None]
+    fitting: list[str | None] = [n for n in wanted if n in runtimes_of(file)]
+    return fitting or [None]
 
 
 def _bound(runnable: Runnable, bfloat16: bool, device: torch.device) -> Run:

@@ -38,6 +38,26 @@ class RTDetr(nn.Module):
                 f"({str(error).strip().splitlines()[0]})"
             ) from error
 
+    def require_shape(self, image_shape: tuple[int, int]) -> None:
+        """Refuse images that the model cannot take.
+
+        Args:
+            image_shape: (height, width).
+
+        Raises:
+            ConfigError: a stride does not divide a side, or the levels have fewer
+                tokens than there are queries.
+        """
+        config = self.model.config
+        height, width = image_shape
+        largest = max(config.feat_strides)
+        tokens = sum(height // s * (width // s) for s in config.feat_strides)
+        if height % largest or width % largest or tokens < config.num_queries:
+            raise ConfigError(
+                f"{RT_DETR} takes --shape in multiples of {largest} with at least "
+                f"{config.num_queries} tokens, but {height} {width} has {tokens}"
+            )
+
     def forward(self, pixels: Tensor) -> list[dict[str, Tensor]]:
         """Detect.
 

@@ -199,11 +199,11 @@ def _prepare_rt_detr(
         raise ConfigError(f"{RT_DETR} is timed whole: take benchmark.py model")
     if change == "optimized":
         raise ConfigError(f"--optimize is for detectors of mmdet, not for {RT_DETR}")
-    model: Callable[..., Any] = RTDetr().to(device).eval()
-    if change == "compiled":
-        model = torch.compile(model)
+    model = RTDetr().to(device).eval()
+    model.require_shape(image_shape)
+    infer = torch.compile(model) if change == "compiled" else model
     pixels = torch.randn(batch, 3, *image_shape, device=device)
-    run = torch.no_grad()(lambda: model(pixels))
+    run = torch.no_grad()(lambda: infer(pixels))
     return Runnable(RT_DETR + ending, RT_DETR, {}, run, False, PACKAGE)
 
 

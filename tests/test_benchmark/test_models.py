@@ -42,17 +42,24 @@ def test_rt_detr_detects_as_the_others_do():
     pytest.importorskip("transformers")
     torch.manual_seed(0)
     with torch.no_grad():
-        first, second = RTDetr().eval()(torch.randn(2, 3, 64, 96))
+        model = RTDetr().eval()
+        first, second = model(torch.randn(2, 3, 128, 160))
     for found in (first, second):
         assert found["boxes"].shape == (300, 4)
-        assert 32 < found["boxes"][:, 2].max() < 192  # pixels
+        assert 32 < found["boxes"][:, 2].max() < 320  # pixels
         assert (found["scores"].diff() <= 0).all()
         assert found["labels"].max() < 80
     assert not torch.equal(first["scores"], second["scores"])
+    for shape in ((128, 150), (96, 128)):
+        with pytest.raises(ConfigError, match=r"in multiples of 32 with at least 300"):
+            model.require_shape(shape)
 
 
 def test_rt_detr_has_a_row_that_names_its_package(monkeypatch):
     class Instant(nn.Module):
+        def require_shape(self, image_shape):
+            assert image_shape == (64, 96)
+
         def forward(self, pixels):
             assert pixels.shape == (1, 3, 64, 96)
 
