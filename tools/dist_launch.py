@@ -37,7 +37,7 @@ def main() -> None:
     try:
         run(args)
     except ChildFailedError as error:
-        rank, failure = min(error.failures.items(), key=_cause_first)
+        rank, failure = _first(error.failures)
         _tell(rank, failure)
         status = failure.exitcode
         raise SystemExit(status if status > 0 else 128 - status) from None
@@ -51,17 +51,29 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
-def _cause_first(item: tuple[int, ProcessFailure]) -> tuple[int, float]:
-    """Order failures; those that lost a process to another failure come late."""
-    _, failure = item
-    if failure.exitcode == _TO_BE_MENDED:
-        kind = 0
-    elif failure.exitcode < 0:  # A signal ended it.
-        kind = 1
-    else:
-        kind = 2
+def _first(failures: dict[int, ProcessFailure]) -> tuple[int, ProcessFailure]:
+    """The failure that the others followed from, with its rank."""
+    # torchrun ends those that are left by SIGTERM, and half a minute later by SIGKILL.
+    latest = min(_time(failure) for failure in failures.values()) + 10
+    own = {
+        rank: failure
+        for rank, failure in failures.items()
+        if failure.exitcode != -signal.SIGTERM and _time(failure) < latest
+    }
+    # Whoever loses a process to another failure has status 1 within moments.
+    order = (_TO_BE_MENDED, _STOPPED)
+
+    def key(item: tuple[int, ProcessFailure]) -> tuple[int, float]:
+        code = item[1].exitcode
+        by_signal = len(order) if code < 0 else len(order) + 1
+        return order.index(code) if code in order else by_signal, _time(item[1])
+
+    return min((own or failures).items(), key=key)
+
+
+def _time(failure: ProcessFailure) -> float:
     file = Path(failure.error_file)
-    return kind, file.stat().st_mtime if file.is_file() else failure.timestamp
+    return file.stat().st_mtime if file.is_file() else failure.timestamp
 
 
 def _tell(rank: int, failure: ProcessFailure) -> None:

@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.checkpoint.files import require_checkpoint
+from mmdet_lite.checkpoint.fit import unwrapped
 from mmdet_lite.cli import (
     add_config_arguments,
     check_data,
@@ -128,7 +129,7 @@ def main() -> None:
                 dtype = inference_dtype(device_type) if args.amp else None
                 runner.register_hook(OptimizeForInferenceHook(dtype))
             elif args.amp:
-                predict_in_float32(runner.model)
+                predict_in_float32(unwrapped(runner.model))
             runner.register_hook(LatencyHook())
             if args.out is not None:
                 runner.test_evaluator.metrics.append(DumpDetResults(args.out))

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -98,6 +99,8 @@ class LatencyHook(Hook):
             if self._device.type == "cuda"
             else f"cpu, {torch.get_num_threads()} threads"
         )
+        if get_world_size() > 1:
+            where += f", the first of {get_world_size()} processes"
         images = sum(images for _, images, _ in counted)
         runner.logger.info(
             f"latency per image: median {numbers['median_ms']:.1f} ms, 90 % within "

@@ -5,6 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..checkpoint.fit import unwrapped
 from ..runtime import optimize_for_inference
 
 
@@ -21,4 +22,4 @@ class OptimizeForInferenceHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Optimise the runner's model, whose weights are loaded by now."""
-        optimize_for_inference(runner.model, self.dtype)
+        optimize_for_inference(unwrapped(runner.model), self.dtype)

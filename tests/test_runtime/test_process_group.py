@@ -1,19 +1,13 @@
 """Several processes without a GPU train as one does."""
 
 import json
-import os
-import socket
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 from python_process import run_python
-
-from mmdet_lite.errors import ConfigError
-from mmdet_lite.runtime import process_group
+from several_processes import run_in_several
 
 SCRIPT = Path(__file__).with_name("one_step.py")
 CONFIG = "lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
@@ -30,9 +24,8 @@ def images_to_share(digits_root):
     objects = Counter(box["image_id"] for box in content["annotations"])
     images = sorted(image["id"] for image in content["images"])
     order = sorted(range(len(images)), key=lambda i: -objects[images[i]])
-    first = next(
-        n for n in range(5) if objects[images[order[n]]] == objects[images[order[n + 1]]]
-    )
+    most = [objects[images[number]] for number in order]
+    first = next(n for n in range(5) if most[n] == most[n + 1])
     return order[first : first + 4]
 
 
@@ -67,24 +60,10 @@ def run_step(cfg, num_processes, out):
     cfg.train_dataloader.batch_size = 4 // num_processes
     config = out.with_suffix(".py")
     cfg.dump(config)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def run(rank):
-        env = {
-            **os.environ,
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(num_processes),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-        }
-        launcher = "pytorch" if num_processes > 1 else "none"
-        return run_python(SCRIPT, config, launcher, out, env=env)
-
-    with ThreadPoolExecutor(num_processes) as pool:
-        results = list(pool.map(run, range(num_processes)))
+    if num_processes > 1:
+        results = run_in_several(num_processes, SCRIPT, config, "pytorch", out)
+    else:
+        results = [run_python(SCRIPT, config, "none", out)]
     for result in results:
         assert result.returncode == 0, result.stderr[-3000:]
     logs = [result.stdout.count("Epoch(train)") for result in results]
