@@ -1,5 +1,6 @@
 """What a user can mend is one line, wherever it was found."""
 
+import json
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
@@ -22,3 +23,17 @@ def test_an_error_of_a_worker_is_one_line_too(num_workers, capsys):
         list(loader)
     assert end.value.code == 2
     assert capsys.readouterr().err == "error: the image cannot be read: a.jpg\n"
+
+
+def test_one_of_several_processes_leaves_its_error_to_the_launcher(
+    monkeypatch, tmp_path, capsys
+):
+    file = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+    for error, status in ((ConfigError("a fault"), 2), (KeyError("a bug"), 1)):
+        with pytest.raises(SystemExit) as ended, exit_on_config_error():
+            raise error
+        assert ended.value.code == status
+        told = json.loads(file.read_text())["message"]["message"]
+        assert told == f"{type(error).__name__}: {error}"
+    assert capsys.readouterr().err == ""

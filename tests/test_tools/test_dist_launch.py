@@ -8,55 +8,46 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-# What each process does, by its rank.
-TO_MEND = """
-    with exit_on_config_error():
-        if rank == 1:
-            raise ConfigError("the config has a fault")
-        time.sleep(0.5)
-        raise RuntimeError("Connection closed by peer")
+SCRIPT = """
+import os, signal, time
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+def fail(error, status):  # As exit_on_config_error does.
+    try:
+        raise error
+    except Exception as raised:
+        get_error_handler().record_exception(raised)
+    raise SystemExit(status)
+
+class ConfigError(ValueError): pass
+rank = int(os.environ["RANK"])
+lost = RuntimeError("Connection closed by peer")
 """
-KILLED = """
-    with exit_on_config_error():
-        if rank == 0:
-            raise RuntimeError("Connection closed by peer")
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
-BROKEN = """
-    with exit_on_config_error():
-        if rank == 1:
-            raise KeyError("a fault of the program")
-        time.sleep(60)
-"""
+# What each process does, and the status and the first and last line of all.
+CASES = {
+    "to be mended": (
+        "fail(ConfigError('a fault'), 2) if rank else fail(lost, 1)",
+        (2, "error: a fault", "error: a fault"),
+    ),
+    "killed": (
+        "os.kill(os.getpid(), signal.SIGKILL) if rank else fail(lost, 1)",
+        (137, *["error: process 1 was ended by SIGKILL"] * 2),
+    ),
+    "broken": (
+        "fail(KeyError('a bug'), 1) if rank else time.sleep(60)",
+        (1, "error: process 1: Traceback", "KeyError: 'a bug'"),
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "first", "last"),
-    [
-        (TO_MEND, 2, "error: the config has a fault", "error: the config has a fault"),
-        (KILLED, 137, *["error: process 1 was ended by SIGKILL"] * 2),
-        (
-            BROKEN,
-            1,
-            "error: process 1: Traceback",
-            "KeyError: 'a fault of the program'",
-        ),
-    ],
-)
-def test_the_first_failure_is_told_once(
-    repository, tmp_path, body, status, first, last
-):
+@pytest.mark.parametrize("case", CASES)
+def test_the_first_failure_is_told_once(repository, tmp_path, case):
+    body, (status, first, last) = CASES[case]
     script = tmp_path / "script.py"
-    script.write_text(
-        "import os, signal, time\n"
-        "from mmdet_lite.cli.exit import exit_on_config_error\n"
-        "from mmdet_lite.errors import ConfigError\n"
-        "rank = int(os.environ['RANK'])\n"
-        f"if True:{body}"
-    )
-    command = [sys.executable, "-W", "ignore", "tools/dist_launch.py", "--standalone"]
+    script.write_text(f"{SCRIPT}{body}\n")
+    command = ["tools/dist_launch.py", "--standalone", "--nproc-per-node=2", script]
     result = subprocess.run(
-        [*command, "--nproc-per-node=2", script],
+        [sys.executable, *command],
         cwd=repository,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
         capture_output=True,
@@ -64,7 +55,7 @@ def test_the_first_failure_is_told_once(
         check=False,
     )
     lines = result.stderr.strip().splitlines()
-    assert result.returncode == status
+    assert result.returncode == status, result.stderr
     assert lines[0].startswith(first)
     assert lines[-1] == last
     assert result.stderr.count("error: ") == 1
