@@ -1,6 +1,7 @@
 """What a user can mend is one line, wherever it was found."""
 
 import json
+
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
