@@ -12,13 +12,14 @@ import numpy as np
 from ..benchmark.measurement import load_measurement
 from ..errors import ConfigError
 from ..markdown import markdown_table
+from .errors import KINDS
 from .record import METRICS
 
 Run = dict[str, Any]
 
 _RESAMPLES = 10_000
 _BLOCK = re.compile(
-    r"<!-- (?P<kind>runs|classes|keeps|layers): (?P<words>[^>]+?) -->.*?<!-- end -->",
+    r"<!-- (?P<kind>runs|classes|keeps|layers|errors): (?P<words>[^>]+?) -->.*?<!-- end -->",
     re.DOTALL,
 )
 
@@ -186,6 +187,30 @@ def table_of_layers(files: Sequence[str | Path], column: str) -> str:
     return markdown_table(["run", *layers], rows)
 
 
+def table_of_errors(files: Sequence[str | Path]) -> str:
+    """Lay out what each kind of error costs, a row for each file.
+
+    Args:
+        files: that ``tools/experiments/errors.py --json`` wrote.
+
+    Returns:
+        str: a table of Markdown, in points of AP50.
+
+    Raises:
+        ConfigError: a file does not exist.
+    """
+    rows = []
+    for file in map(Path, files):
+        if not file.is_file():
+            raise ConfigError(f"there is no file {file} of errors")
+        errors = load_measurement(file)
+        costs = [errors["cost"][kind] for kind in KINDS]
+        rows.append(
+            [file.stem, *(f"{number:.1f}" for number in [errors["AP50"], *costs])]
+        )
+    return markdown_table(["run", "AP50", *KINDS.values()], rows)
+
+
 def _mean_and_deviation(numbers: list[float | None]) -> str:
     """``47.1 ± 0.8``; a single run has no deviation."""
     known = [number for number in numbers if number is not None]
@@ -212,8 +237,9 @@ def fill_page(page: str | Path) -> None:
     ``<!-- runs: FOLDER DATA REFERENCE MODEL ... -->`` starts a table,
     ``<!-- classes: FOLDER DATA MODEL ... -->`` one by class,
     ``<!-- layers: FOLDER COLUMN FILE ... -->`` one by layer, of files without their
-    ``.json``, and ``<!-- keeps: FOLDER DATA MODEL REFERENCE [METRIC] -->`` a figure in
-    a sentence; all end at ``<!-- end -->``. FOLDER is relative to the page.
+    ``.json``, ``<!-- errors: FOLDER FILE ... -->`` one of kinds of error, and
+    ``<!-- keeps: FOLDER DATA MODEL REFERENCE [METRIC] -->`` a figure in a sentence; all
+    end at ``<!-- end -->``. FOLDER is relative to the page.
 
     Raises:
         ConfigError: the page asks to compare what was not run.
@@ -227,6 +253,9 @@ def fill_page(page: str | Path) -> None:
             column, *names = words
             files = [page.parent / folder / f"{name}.json" for name in names]
             return f"{start}\n{table_of_layers(files, column)}\n<!-- end -->"
+        if block["kind"] == "errors":
+            files = [page.parent / folder / f"{name}.json" for name in words]
+            return f"{start}\n{table_of_errors(files)}\n<!-- end -->"
         runs = load_runs(page.parent / folder)
         if block["kind"] == "runs":
             return f"{start}\n{table(runs, words[0], words[1:])}\n<!-- end -->"

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from mmdet_lite.errors import ConfigError
+from mmdet_lite.experiments.errors import KINDS
 from mmdet_lite.experiments.record import METRICS
 from mmdet_lite.experiments.report import (
     fill_page,
@@ -96,11 +97,14 @@ def test_a_page_is_filled_again_and_again(tmp_path):
         "It keeps <!-- keeps: runs cells lite dino -->?<!-- end --> of it.\n"
         "<!-- runs: runs cells dino lite -->\n<!-- end -->\n"
         "<!-- classes: runs cells dino -->\n<!-- end -->\n"
-        "<!-- layers: . entropy a -->\n<!-- end -->\nAfter.\n"
+        "<!-- layers: . entropy a -->\n<!-- end -->\n"
+        "<!-- errors: . b -->\n<!-- end -->\nAfter.\n"
     )
     layers = [{"layer": "encoder.layers.0", "entropy": 0.25}]
     layers.append({"layer": "decoder.layers.0", "entropy": None})
     (tmp_path / "a.json").write_text(json.dumps({"layers": layers}))
+    errors = {"AP50": 81.5, "cost": dict.fromkeys(KINDS, 5.14)}
+    (tmp_path / "b.json").write_text(json.dumps(errors))
     fill_page(page)
     text = page.read_text()
     assert "98.0% (95 % interval 98.0% to 98.1%, 2 seeds)<!-- end --> of it" in text
@@ -108,6 +112,8 @@ def test_a_page_is_filled_again_and_again(tmp_path):
     assert "| dino | 3 | 54.0 ± 5.3 | 27.0 ± 2.6 |" in text
     assert "| run | encoder 0 | decoder 0 |" in text
     assert "| a | 0.25 | – |" in text
+    assert "| run | AP50 | classification | localisation |" in text
+    assert f"| b | 81.5 |{' 5.1 |' * len(KINDS)}\n" in text
     assert text.endswith("\nAfter.\n")
     fill_page(page)
     assert page.read_text() == text
