@@ -16,7 +16,7 @@ from mmdet_lite.layers import KeyAwareDeformableAttention
 
 CONFIGS = sorted((REPOSITORY / "configs" / "lite_detr").glob("*.py"))
 COCO_CONFIGS = [path for path in CONFIGS if path.stem.endswith("_coco")]
-H_DETR_CONFIGS = [path for path in CONFIGS if "h-detr_" in path.stem]
+H_DETR_CONFIGS = [path for path in COCO_CONFIGS if "h-detr_" in path.stem]
 
 
 def build(path):
