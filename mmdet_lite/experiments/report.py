@@ -19,7 +19,8 @@ Run = dict[str, Any]
 
 _RESAMPLES = 10_000
 _BLOCK = re.compile(
-    r"<!-- (?P<kind>runs|classes|keeps|layers|errors): (?P<words>[^>]+?) -->.*?<!-- end -->",
+    r"<!-- (?P<kind>runs|classes|keeps|layers|errors): (?P<words>[^>]+?) -->"
+    r".*?<!-- end -->",
     re.DOTALL,
 )
 
