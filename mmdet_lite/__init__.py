@@ -6,22 +6,23 @@ other than in editable mode, configs can also build on its own, as
 ``mmdet_lite::lite_detr/CONFIG.py``.
 """
 
-# ruff: noqa: E402  (what the package needs is looked for first)
-from .openmmlab import check_openmmlab
-
-check_openmmlab()
-
-from mmengine.config.utils import MODULE2PACKAGE
-
-from . import backbones, datasets, dense_heads, detectors, engine, layers
-from .checkpoint.local_file import protect_local_files
-from .checkpoint.safe_globals import allow_mmengine_checkpoints
+from .openmmlab import check_openmmlab, doctor_is_called
 from .version import __version__
 
-allow_mmengine_checkpoints()
-protect_local_files()
-# mmengine looks for configs in the packages that it knows only.
-MODULE2PACKAGE["mmdet_lite"] = "mmdet_lite"
+if not doctor_is_called():
+    # What the package needs is looked for before anything is imported of it.
+    check_openmmlab()
+
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    from . import backbones, datasets, dense_heads, detectors, engine, layers
+    from .checkpoint.local_file import protect_local_files
+    from .checkpoint.safe_globals import allow_mmengine_checkpoints
+
+    allow_mmengine_checkpoints()
+    protect_local_files()
+    # mmengine looks for configs in the packages that it knows only.
+    MODULE2PACKAGE["mmdet_lite"] = "mmdet_lite"
 
 __all__ = [
     "__version__",

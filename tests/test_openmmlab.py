@@ -60,7 +60,7 @@ def test_ranges_are_those_that_pip_is_given():
 def test_a_missing_package_is_named_with_the_command_that_brings_it(import_without):
     assert import_without("mmdet") == (
         "ImportError: mmdet_lite needs mmdet, which pip does not install with it: "
-        'pip install "mmdet>=3.3,<4"'
+        'pip install "mmdet>=3.3,<4"; python -m mmdet_lite.doctor says more'
     )
 
 
@@ -68,7 +68,8 @@ def test_a_missing_mmcv_is_compiled_against_the_torch_at_hand(import_without):
     assert import_without("mmcv", "mmengine") == (
         "ImportError: mmdet_lite needs mmengine and mmcv, which pip does not install "
         'with it: pip install "setuptools<81" wheel && pip install '
-        '--no-build-isolation "mmengine>=0.10.3,<1" "mmcv>=2.0.1,<2.2"'
+        '--no-build-isolation "mmengine>=0.10.3,<1" "mmcv>=2.0.1,<2.2"; '
+        "python -m mmdet_lite.doctor says more"
     )
 
 

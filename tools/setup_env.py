@@ -309,7 +309,7 @@ def set_up() -> None:
         *("install", "-c", CONSTRAINTS, "--no-build-isolation"),
         *("-r", "requirements/mminstall.txt", "-e", ".[test,demo]"),
     )
-    run("Checking what the operators run on", PYTHON, "-m", "mmdet_lite.ops")
+    run("Checking what is installed", PYTHON, "-m", "mmdet_lite.doctor")
     STAMP.write_text(stamp)
     print("The environment is ready: .venv/bin/python")
 
