@@ -203,3 +203,29 @@ def test_a_uniform_start_weighs_all_samples_alike_and_learns():
     torch.testing.assert_close(output, plain(**arguments))
     output.square().sum().backward()
     assert module.query_proj.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_stays_finite_where_logits_leave_float16(attention, dtype):
+    """Projections fit into float16, and their products do not."""
+    attention.float()
+    torch.nn.init.normal_(attention.query_proj.weight, std=150.0)
+    torch.nn.init.normal_(attention.value_proj.weight, std=50.0)
+    arguments = {
+        name: argument.float() if argument.is_floating_point() else argument
+        for name, argument in call_arguments().items()
+    }
+    query = attention.query_proj(arguments["query"] + arguments["query_pos"])
+    value = attention.value_proj(arguments["value"])
+    limit = torch.finfo(torch.float16).max
+    assert max(query.abs().max(), value.abs().max()) < limit
+    assert (query @ value.transpose(1, 2)).abs().max() > limit
+    with torch.autocast("cpu", dtype):
+        output = attention(**arguments)
+        output.float().square().mean().backward()
+    assert output.isfinite().all()
+    expected = attention(**arguments)
+    error = (output - expected).abs().median() / expected.abs().median()
+    assert error < 0.05
+    for name, parameter in attention.named_parameters():
+        assert parameter.grad.isfinite().all(), name

@@ -229,6 +229,29 @@ def test_large_logits(subject, kind):
         subject.compare(case, dtype)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", KINDS[:2])
+def test_logits_that_float16_cannot_hold(subject, kind, dtype):
+    """Products of half precision are added, and become weights, in float32."""
+    case = subject.case(kind, dtype, head_dims=32)
+    name = "value" if kind == "key is value" else "key"
+    case.tensors["query"] *= 300
+    case.tensors[name] *= 100
+    pairs = (case.tensors[row].float() for row in ("query", name))
+    products = torch.einsum("bqhd,bthd->bqht", *pairs)
+    assert products.abs().max() > torch.finfo(torch.float16).max
+    results = case.run(subject.name)
+    assert all(result.isfinite().all() for result in results.values())
+    expected = case.to(torch.float64).run("reference")
+    # The weights are all but 0 and 1, and so no gradient but the value's is left.
+    kept = ("output", "value")
+    assert_near(
+        {name: results[name] for name in kept},
+        {name: expected[name] for name in kept},
+        *TOLERANCES[dtype],
+    )
+
+
 def test_key_is_value_by_identity_and_by_copy(subject):
     case = subject.case("key is value", head_dims=32)
     alone = case.run(subject.name)
