@@ -47,10 +47,11 @@ def measure_errors(cfg: Config, checkpoint: str | Path) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         cfg.work_dir = folder
         cfg.load_from = str(checkpoint)
-        evaluator.outfile_prefix = str(Path(folder) / "predictions")
+        evaluator["outfile_prefix"] = str(Path(folder) / "predictions")
         check_fit(cfg, whole=True)
         Runner.from_cfg(cfg).test()
-        return break_down(evaluator.ann_file, f"{evaluator.outfile_prefix}.bbox.json")
+        prefix = evaluator["outfile_prefix"]
+        return break_down(evaluator["ann_file"], f"{prefix}.bbox.json")
 
 
 def break_down(annotations: str | Path, predictions: str | Path) -> dict[str, Any]:
