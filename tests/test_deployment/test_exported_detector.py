@@ -1,6 +1,7 @@
 """An exported file is tested as its checkpoint is: same AP, and latency beside it."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from mmdet_lite.deployment.description import describe
 from mmdet_lite.deployment.module import DetectorModule
 from mmdet_lite.deployment.onnx_file import export_onnx
 from mmdet_lite.deployment.runtime import Detector
+from mmdet_lite.deployment.verify import compare
 from mmdet_lite.errors import ConfigError
 
 DIGITS = tuple("0123456789")
@@ -75,18 +77,25 @@ def run_test(repository, folder, tmp_path):
     return run
 
 
-def test_a_file_has_the_ap_of_its_checkpoint(run_test):
-    # Of random weights some box must count as found for figures to tell anything.
-    loose = ("--cfg-options", "test_evaluator.iou_thrs=[0.01,0.1,0.5,0.75]")
-    result, expected = run_test("weights.pth", *loose)
-    assert result.returncode == 0, result.stderr[-3000:]
-    result, actual = run_test("open.onnx", *loose)
-    assert result.returncode == 0, result.stderr[-3000:]
-    (expected,), (actual,) = expected, actual
-    names = [name for name in expected if name.startswith("coco/")]
-    assert expected["coco/bbox_mAP"] > 0
-    for name in names:
-        assert actual[name] == pytest.approx(expected[name], abs=1e-3)
+def test_a_file_has_the_predictions_and_the_ap_of_its_checkpoint(run_test, tmp_path):
+    metrics, images = [], []
+    for name in ("weights.pth", "open.onnx"):
+        result, (found,) = run_test(name, "--out", tmp_path / "found.pkl")
+        assert result.returncode == 0, result.stderr[-3000:]
+        metrics.append({k: v for k, v in found.items() if k.startswith("coco/")})
+        images.append(pickle.loads((tmp_path / "found.pkl").read_bytes()))
+    assert metrics[1] == pytest.approx(metrics[0], abs=1e-3)
+    # Of random weights AP says little.
+    comparisons = [compare(*map(arrays_of, pair)) for pair in zip(*images, strict=True)]
+    assert len(comparisons) == 4
+    assert all(each.passed for each in comparisons), comparisons
+    assert sum(each.objects for each in comparisons) > 4
+
+
+def arrays_of(image):
+    """Boxes, scores and labels of what --out wrote."""
+    found = image["pred_instances"]
+    return tuple(found[name].numpy() for name in ("bboxes", "scores", "labels"))
 
 
 def test_what_makes_no_sense_is_refused_in_one_line(run_test, folder):
