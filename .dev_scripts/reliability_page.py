@@ -1,8 +1,9 @@
-"""Write the figures of docs/reliability.md from what the soak run left.
+"""Write the figures of docs/reliability.md from what was measured.
 
     python .dev_scripts/reliability_page.py
 
-They stand between <!-- soak: FILE --> and <!-- end -->, FILE relative to the page.
+They stand between <!-- soak: FILE --> or <!-- memory: FILE --> and <!-- end -->, FILE
+relative to the page.
 """
 
 import json
@@ -13,8 +14,11 @@ from typing import Any
 from mmdet_lite.markdown import markdown_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
+_COUNTS = (1, 50, 100, 200, 300, 500, 700, 900)
 _BLOCK = re.compile(
-    r"(?P<start><!-- soak: (?P<file>\S+) -->)\n.*?(?P<end><!-- end -->)", re.DOTALL
+    r"(?P<start><!-- (?P<kind>soak|memory): (?P<file>\S+) -->)\n.*?"
+    r"(?P<end><!-- end -->)",
+    re.DOTALL,
 )
 
 
@@ -51,6 +55,25 @@ def soak_table(soak: dict[str, Any]) -> str:
     return f"{text}\n\n{markdown_table(['fault', 'injected', 'survived'], rows)}\n"
 
 
+def memory_table(memory: dict[str, Any]) -> str:
+    """What a process held after so many images, run by run.
+
+    Args:
+        memory: ``runs``, by name the lines of ``.dev_scripts/steady_memory.py``.
+
+    Returns:
+        str: a table, in Markdown.
+    """
+    rows = []
+    for name, lines in memory["runs"].items():
+        by_count = {line["images"]: line for line in lines}
+        rows += [
+            [f"{name}, {kind}", *(str(by_count[count][kind]) for count in _COUNTS)]
+            for kind in ("allocated", "resident")
+        ]
+    return f"{markdown_table(['MiB after images', *map(str, _COUNTS)], rows)}\n"
+
+
 def fill_page(page: Path) -> None:
     """Write the tables of the page anew.
 
@@ -62,8 +85,9 @@ def fill_page(page: Path) -> None:
     """
 
     def fill(block: re.Match) -> str:
-        soak = json.loads((page.parent / block["file"]).read_text())
-        return f"{block['start']}\n{soak_table(soak)}{block['end']}"
+        measured = json.loads((page.parent / block["file"]).read_text())
+        table = {"soak": soak_table, "memory": memory_table}[block["kind"]](measured)
+        return f"{block['start']}\n{table}{block['end']}"
 
     page.write_text(_BLOCK.sub(fill, page.read_text()))
 

@@ -2,7 +2,7 @@
 
 import json
 
-from reliability_page import fill_page, soak_table
+from reliability_page import fill_page, memory_table, soak_table
 
 SOAK = {
     "minutes": 30.04,
@@ -40,3 +40,13 @@ def test_the_page_is_written_anew(tmp_path):
     assert "old" not in once
     fill_page(page)
     assert page.read_text() == once
+
+
+def test_memory_is_shown_run_by_run():
+    lines = [
+        {"images": count, "allocated": 5, "resident": count}
+        for count in (1, 50, 100, 200, 300, 500, 700, 900, 950)
+    ]
+    table = memory_table({"runs": {"as it is": lines}})
+    assert "| as it is, allocated | 5 | 5 |" in table
+    assert "| as it is, resident | 1 | 50 | 100 |" in table

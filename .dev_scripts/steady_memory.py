@@ -1,0 +1,93 @@
+"""Detect in images of ever new sizes, and print what memory the process holds.
+
+    python .dev_scripts/steady_memory.py
+
+A line of JSON for every fifty images. It needs glibc 2.33 or newer.
+"""
+
+import argparse
+import ctypes
+import gc
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+from mmdet.utils import register_all_modules
+
+from mmdet_lite.cli import positive_int, read_config
+from mmdet_lite.runtime import keep_freed_memory
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = "lite-dino_h3l1-2p1x3_effnet-lite0_1xb2-8e_bccd.py"
+SIDES = (64, 224)
+
+
+class MallInfo(ctypes.Structure):
+    """``struct mallinfo2`` of glibc's <malloc.h>."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]
+
+
+def held() -> dict[str, int]:
+    """MiB that are resident, and those that were allocated and not freed."""
+    libc = ctypes.CDLL(None)
+    libc.mallinfo2.restype = MallInfo
+    gc.collect()
+    info = libc.mallinfo2()
+    status = Path("/proc/self/status").read_text()
+    resident = int(status.split("VmRSS:")[1].split()[0])
+    return {
+        "resident": round(resident / 2**10),
+        "allocated": round((info.uordblks + info.hblkhd) / 2**20),
+    }
+
+
+def measure(images: int, every: int) -> Iterator[dict[str, Any]]:
+    """What the process holds after each ``every`` images of random sizes."""
+    register_all_modules(init_default_scope=True)
+    torch.manual_seed(0)
+    cfg = read_config(str(ROOT / "configs" / "lite_detr" / CONFIG)).model
+    cfg.backbone.init_cfg = None
+    model = MODELS.build(cfg).eval()
+    sizes = random.Random(0)
+    for number in range(1, images + 1):
+        height, width = sizes.randint(*SIDES), sizes.randint(*SIDES)
+        data = demo_mm_inputs(1, [[3, height, width]])
+        with torch.no_grad():
+            model.test_step(data)
+        if number == 1 or number % every == 0:
+            yield {"images": number, **held()}
+    ctypes.CDLL(None).malloc_trim(0)
+    yield {"images": "trimmed", **held()}
+
+
+def main() -> None:
+    """Run the model and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=positive_int, default=1000)
+    parser.add_argument("--every", type=positive_int, default=50)
+    parser.add_argument(
+        "--keep-freed-memory", action="store_true", help="as the tools run"
+    )
+    args = parser.parse_args()
+    if args.keep_freed_memory:
+        keep_freed_memory()
+    for row in measure(args.images, args.every):
+        print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
