@@ -49,3 +49,28 @@ def test_training_on_digits_lowers_the_loss_and_reloads(
     for before, after in zip(expected, actual, strict=True):
         assert before.pred_instances.bboxes.equal(after.pred_instances.bboxes)
         assert before.pred_instances.scores.equal(after.pred_instances.scores)
+
+
+def test_a_step_in_bfloat16_is_finite_and_near_float32(digits_root, monkeypatch):
+    monkeypatch.setenv("DIGITS_ROOT", str(digits_root))
+    cfg = make_config()
+    torch.manual_seed(0)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    batch = pseudo_collate([dataset[index] for index in range(2)])
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    model.train()
+    losses = []
+    for enabled in (False, True):
+        torch.manual_seed(1)  # Of the noise on ground truth.
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            data = model.data_preprocessor(batch, training=True)
+            loss, _ = model.parse_losses(model(**data, mode="loss"))
+        loss.backward()
+        losses.append(loss.item())
+    assert abs(losses[1] - losses[0]) < 0.05 * losses[0]
+    assert losses[1] != losses[0]
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad.isfinite().all(), name
