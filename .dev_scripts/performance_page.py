@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shown_machine import measurement_of
+
 from mmdet_lite.benchmark.measurement import (
     conditions_of,
     load_measurement,
@@ -50,19 +52,19 @@ class Headline:
 HEADLINES = (
     Headline(
         "encoder, ResNet-50's features",
-        "measurements/encoder.json",
+        measurement_of("encoder"),
         "dino-stock",
         "lite-dino_h3l1-2p1x3",
     ),
     Headline(
         "whole model, ResNet-50",
-        "measurements/model.json",
+        measurement_of("model"),
         "dino-stock",
         "lite-dino_h3l1-2p1x3",
     ),
     Headline(
         "training iteration, small ResNet-18 model",
-        "measurements/training.json",
+        measurement_of("training"),
         "training iteration, DINO of mmdet",
         "training iteration, LiteDINO, auto operator",
     ),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.fileio import dump
+from shown_machine import measurement_of
 from zoo import CONFIG_FOLDER, read_zoo, rows_of
 
 from mmdet_lite.benchmark.measurement import conditions_of, load_measurement
@@ -101,8 +102,7 @@ def _accuracy(row: dict[str, Any], training: dict[str, Any] | None) -> list[str]
 def _latency(name: str, measurement: dict[str, Any]) -> float | None:
     """Seconds of a whole model in float32, if exactly this config was timed."""
     for row in measurement["rows"]:
-        # Older files do not tell the config of a row.
-        config = row.get("config", "")
+        config = row["config"]
         is_it = config == name if "::" in name else Path(config).name == name
         if is_it and not row["options"] and row["dtype"] == "float32":
             return row["time"]["median"]
@@ -174,14 +174,15 @@ def write_zoo(repository: str | Path) -> None:
     """
     repository = Path(repository)
     zoo = read_zoo(repository)
-    measurements = repository / "docs" / "measurements"
+    docs = repository / "docs"
+    measurements = docs / "measurements"
     trainings = [
         load_measurement(path)
         for path in sorted((measurements / "trained").glob("*.json"))
     ]
     measured = {
         **load_measurement(measurements / "complexity.json"),
-        "latency": load_measurement(measurements / "model.json"),
+        "latency": load_measurement(docs / measurement_of("latency")),
         "trained": {training["config"]: training for training in trainings},
     }
     folder = repository / CONFIG_FOLDER

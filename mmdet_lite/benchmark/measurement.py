@@ -8,9 +8,6 @@ from ..errors import ConfigError
 from ..markdown import markdown_table
 from .environment import machine_slug
 
-NOT_RECORDED = "not recorded"
-"""Said on a page of what a file lacks."""
-
 
 def measurement_path(given: str | Path, kind: str, environment: dict[str, Any]) -> Path:
     """Where a measurement goes.
@@ -158,18 +155,17 @@ def _megabytes(count: int | None) -> str:
 
 
 def conditions_of(environment: dict[str, Any]) -> str:
-    """Say in a line where a measurement was made, and what its file lacks of that.
+    """Say in a line where a measurement was made.
 
     Args:
         environment: see
-            :func:`~mmdet_lite.benchmark.environment.describe_environment`; files
-            written before it told instruction set and caches lack them.
+            :func:`~mmdet_lite.benchmark.environment.describe_environment`.
     """
     versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
     return (
         f"{environment['processor']} ({_processor_details(environment)}), "
         f"{environment['threads']} threads, device {environment['device']}; "
-        f"{versions}; commit {environment.get('commit') or NOT_RECORDED}"
+        f"{versions}; commit {environment['commit'] or 'unknown'}"
     )
 
 
@@ -180,21 +176,16 @@ def _conditions(measurement: dict[str, Any]) -> str:
         timed = (
             f"image {shape}, batch {measurement['batch']}; medians of "
             f"{measurement['repeats']} interleaved runs; "
-            f"seed {measurement.get('seed', NOT_RECORDED)}; "
+            f"seed {measurement['seed']}; "
         )
     where = conditions_of(measurement["environment"])
     return f"*{where}; {timed}`{measurement['command']}`.*"
 
 
 def _processor_details(environment: dict[str, Any]) -> str:
-    """What tells processors of one name apart, as far as the file has it."""
-    if "instruction_set" in environment:
-        without = "" if environment["bfloat16_instructions"] else "no "
-        instructions = f"{environment['instruction_set']}, {without}bfloat16"
-    else:
-        instructions = f"instruction set {NOT_RECORDED}"
-    caches = ", ".join(
-        f"{name} {size / 2**20:.3g} MiB"
-        for name, size in environment.get("caches", {}).items()
-    )
-    return f"{instructions}, {caches or f'caches {NOT_RECORDED}'}"
+    """What tells processors of one name apart."""
+    without = "" if environment["bfloat16_instructions"] else "no "
+    caches = [
+        f"{name} {size / 2**20:.3g} MiB" for name, size in environment["caches"].items()
+    ]
+    return ", ".join([environment["instruction_set"], f"{without}bfloat16", *caches])

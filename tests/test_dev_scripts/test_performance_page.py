@@ -36,19 +36,6 @@ def test_a_new_measurement_changes_the_page(docs):
     assert "seed 7" in page
 
 
-def test_what_a_file_lacks_is_said(docs):
-    measurement = json.loads((docs / "measurements/encoder.json").read_text())
-    for name in ("instruction_set", "bfloat16_instructions", "caches"):
-        measurement["environment"].pop(name, None)
-    measurement.pop("seed", None)
-    (docs / "measurements/encoder.json").write_text(json.dumps(measurement))
-    page = docs / "performance.md"
-    page.write_text("<!-- measured: measurements/encoder.json -->\n<!-- end -->\n")
-    fill_page(page)
-    assert "instruction set not recorded, caches not recorded" in page.read_text()
-    assert "seed not recorded" in page.read_text()
-
-
 def test_filling_again_changes_nothing(docs):
     page = docs / "performance.md"
     fill_page(page)
@@ -72,7 +59,7 @@ def test_a_measurement_without_a_row_of_the_headline_is_refused(docs):
         row for row in measurement["rows"] if row["subject"] != HEADLINES[2].stock
     ]
     file.write_text(json.dumps(measurement))
-    with pytest.raises(ConfigError, match=r"training\.json has 0 rows of 'training it"):
+    with pytest.raises(ConfigError, match=r"training-.*\.json has 0 rows of 'train"):
         fill_page(docs / "performance.md")
 
 
