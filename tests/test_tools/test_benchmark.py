@@ -10,7 +10,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from python_process import run_python
 
-from mmdet_lite.benchmark.environment import machine_slug
+from mmdet_lite.benchmark.environment import describe_environment, machine_slug
 from mmdet_lite.benchmark.measurement import load_measurement, markdown_of
 
 
@@ -124,12 +124,8 @@ def test_what_was_not_measured_is_said():
         "image_shape": [1, 1],
         "batch": 1,
         "repeats": 1,
-        "environment": {
-            "processor": "p",
-            "threads": 1,
-            "device": "cpu",
-            "versions": {"torch": "2"},
-        },
+        "seed": 0,
+        "environment": describe_environment(torch.device("cpu")),
         "rows": [row],
     }
     assert "not measured" in markdown_of(measurement)
