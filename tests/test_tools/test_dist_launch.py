@@ -8,8 +8,10 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+# Process 0 is lost when process 1 has failed, not before: torchrun would end the other.
 SCRIPT = """
-import os, signal, time
+import os, time
+from pathlib import Path
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 def fail(error, status):  # As exit_on_config_error does.
@@ -17,20 +19,26 @@ def fail(error, status):  # As exit_on_config_error does.
         raise error
     except Exception as raised:
         get_error_handler().record_exception(raised)
-    raise SystemExit(status)
+    failed.touch()
+    os._exit(status)
+
+def lose():
+    while not failed.exists():
+        time.sleep(0.001)
+    fail(RuntimeError("Connection closed by peer"), 1)
 
 class ConfigError(ValueError): pass
 rank = int(os.environ["RANK"])
-lost = RuntimeError("Connection closed by peer")
+failed = Path(__file__).with_name("failed")
 """
 # What each process does, and the status and the first and last line of all.
 CASES = {
     "to be mended": (
-        "fail(ConfigError('a fault'), 2) if rank else fail(lost, 1)",
+        "fail(ConfigError('a fault'), 2) if rank else lose()",
         (2, "error: a fault", "error: a fault"),
     ),
     "killed": (
-        "os.kill(os.getpid(), signal.SIGKILL) if rank else fail(lost, 1)",
+        "(failed.touch(), os.kill(os.getpid(), 9)) if rank else lose()",
         (137, *["error: process 1 was ended by SIGKILL"] * 2),
     ),
     "broken": (
