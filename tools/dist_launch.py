@@ -3,7 +3,8 @@
 tools/dist_train.sh and tools/dist_test.sh call this. It takes the arguments of torchrun
 and does what torchrun does, but ends with the line of the process that failed first
 and with its status, where torchrun writes a report of all. Without a GPU the processes
-share the processor's cores.
+share the processor's cores. NNODES, NODE_RANK, MASTER_ADDR and PORT name several
+machines.
 """
 
 import logging
@@ -27,7 +28,7 @@ _TO_BE_MENDED, _STOPPED = 2, 75
 
 def main() -> None:
     """Start the processes and wait for them."""
-    args = parse_args(sys.argv[1:])
+    args = parse_args([*_meeting(), *sys.argv[1:]])
     if not torch.cuda.is_available() and args.nproc_per_node.isdigit():
         share = max(1, len(os.sched_getaffinity(0)) // max(1, int(args.nproc_per_node)))
         os.environ.setdefault("OMP_NUM_THREADS", str(share))
@@ -49,6 +50,19 @@ def main() -> None:
         reason = str(error).strip().splitlines()[0]
         print(f"error: the processes cannot be started: {reason}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _meeting() -> list[str]:
+    """Where the processes find one another; on a free port if there is one machine."""
+    given = os.environ.get
+    if not given("NNODES") and not given("PORT"):
+        return ["--standalone"]
+    return [
+        f"--nnodes={given('NNODES') or 1}",
+        f"--node-rank={given('NODE_RANK') or 0}",
+        f"--master-addr={given('MASTER_ADDR') or '127.0.0.1'}",
+        f"--master-port={given('PORT') or 29500}",
+    ]
 
 
 def _first(failures: dict[int, ProcessFailure]) -> tuple[int, ProcessFailure]:

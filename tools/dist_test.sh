@@ -10,17 +10,6 @@ fi
 config=$1
 checkpoint=$2
 num_processes=$3
-if [ -z "${NNODES:-}${PORT:-}" ]; then
-  meeting=(--standalone)  # On a free port of this machine.
-else
-  meeting=(
-    --nnodes="${NNODES:-1}"
-    --node-rank="${NODE_RANK:-0}"
-    --master-addr="${MASTER_ADDR:-127.0.0.1}"
-    --master-port="${PORT:-29500}"
-  )
-fi
 exec python "$(dirname "$0")/dist_launch.py" \
-  "${meeting[@]}" \
   --nproc-per-node="$num_processes" \
   "$(dirname "$0")/test.py" "$config" "$checkpoint" --launcher pytorch "${@:4}"

@@ -9,17 +9,6 @@ if [ $# -lt 2 ]; then
 fi
 config=$1
 num_processes=$2
-if [ -z "${NNODES:-}${PORT:-}" ]; then
-  meeting=(--standalone)  # On a free port of this machine.
-else
-  meeting=(
-    --nnodes="${NNODES:-1}"
-    --node-rank="${NODE_RANK:-0}"
-    --master-addr="${MASTER_ADDR:-127.0.0.1}"
-    --master-port="${PORT:-29500}"
-  )
-fi
 exec python "$(dirname "$0")/dist_launch.py" \
-  "${meeting[@]}" \
   --nproc-per-node="$num_processes" \
   "$(dirname "$0")/train.py" "$config" --launcher pytorch "${@:3}"
