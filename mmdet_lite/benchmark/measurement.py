@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..checkpoint.durable import write_durably
 from ..errors import ConfigError
 from ..markdown import markdown_table
 from .environment import machine_slug
@@ -29,11 +30,7 @@ def measurement_path(given: str | Path, kind: str, environment: dict[str, Any]) 
 
 def save_measurement(path: str | Path, measurement: Any) -> None:
     """Write a measurement as JSON, so that a reader sees all of it or nothing."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(measurement, indent=1) + "\n")
-    temporary.replace(path)
+    write_durably(path, f"{json.dumps(measurement, indent=1)}\n".encode())
 
 
 def load_measurement(path: str | Path) -> Any:
