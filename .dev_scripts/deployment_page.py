@@ -6,18 +6,14 @@ The table stands between <!-- exports: FOLDER --> and <!-- end -->, FOLDER relat
 the page: a row for every file and runtime.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
 from mmdet_lite.benchmark.measurement import conditions_of, load_measurement
-from mmdet_lite.markdown import markdown_table
+from mmdet_lite.markdown import fill_blocks, markdown_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "deployment.md"
 
-_BLOCK = re.compile(
-    r"(?P<start><!-- exports: (?P<folder>\S+) -->)\n.*?(?P<end><!-- end -->)", re.DOTALL
-)
 _HEADER = (
     "model",
     "file",
@@ -40,12 +36,11 @@ def fill_page(page: Path) -> None:
         FileNotFoundError: a folder that the page names is missing.
     """
 
-    def fill(block: re.Match) -> str:
-        files = sorted((page.parent / block["folder"]).iterdir())
-        table = exports_table([load_measurement(file) for file in files])
-        return f"{block['start']}\n{table}{block['end']}"
+    def exports(folder: str) -> str:
+        files = sorted((page.parent / folder).iterdir())
+        return exports_table([load_measurement(file) for file in files])
 
-    page.write_text(_BLOCK.sub(fill, page.read_text()))
+    fill_blocks(page, {"exports": exports})
 
 
 def exports_table(measurements: list[dict[str, Any]]) -> str:

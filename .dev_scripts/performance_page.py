@@ -6,7 +6,6 @@ The page's first table stands between <!-- headline --> and <!-- end -->, those 
 appendix between <!-- measured: FILE --> and <!-- end -->, FILE relative to the page.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,10 @@ from mmdet_lite.benchmark.measurement import (
 )
 from mmdet_lite.cli import exit_on_config_error
 from mmdet_lite.errors import ConfigError
-from mmdet_lite.markdown import markdown_table
+from mmdet_lite.markdown import fill_blocks, markdown_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BARS = "images/performance.png"
-
-_BLOCK = re.compile(
-    r"(?P<start><!-- (?:headline|measured: (?P<file>\S+)) -->)\n"
-    r".*?(?P<end><!-- end -->)",
-    re.DOTALL,
-)
 
 
 @dataclass(frozen=True)
@@ -129,18 +122,17 @@ def fill_page(page: Path) -> None:
     """Write the tables of the page anew.
 
     Raises:
-        ConfigError: a measurement lacks what the page shows of it.
-        FileNotFoundError: a file that the page names is missing.
+        ConfigError: a file that the page names is missing, or lacks what is shown.
     """
 
-    def fill(block: re.Match) -> str:
-        if block["file"]:
-            table = markdown_of(load_measurement(page.parent / block["file"]))
-        else:
-            table = headline_table(page.parent)
-        return f"{block['start']}\n{table}{block['end']}"
-
-    page.write_text(_BLOCK.sub(fill, page.read_text()))
+    folder = page.parent
+    fill_blocks(
+        page,
+        {
+            "headline": lambda: headline_table(folder),
+            "measured": lambda file: markdown_of(load_measurement(folder / file)),
+        },
+    )
 
 
 def plot_headlines(folder: Path, image: Path) -> None:

@@ -6,20 +6,14 @@ They stand between <!-- soak: FILE --> or <!-- memory: FILE --> and <!-- end -->
 relative to the page.
 """
 
-import json
-import re
 from pathlib import Path
 from typing import Any
 
-from mmdet_lite.markdown import markdown_table
+from mmdet_lite.benchmark.measurement import load_measurement
+from mmdet_lite.markdown import fill_blocks, markdown_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
 _COUNTS = (1, 50, 100, 200, 300, 500, 700, 900)
-_BLOCK = re.compile(
-    r"(?P<start><!-- (?P<kind>soak|memory): (?P<file>\S+) -->)\n.*?"
-    r"(?P<end><!-- end -->)",
-    re.DOTALL,
-)
 
 
 def soak_table(soak: dict[str, Any]) -> str:
@@ -81,15 +75,16 @@ def fill_page(page: Path) -> None:
         page: the Markdown file; it is changed.
 
     Raises:
-        FileNotFoundError: a file that the page names is missing.
+        ConfigError: a file that the page names is missing.
     """
 
-    def fill(block: re.Match) -> str:
-        measured = json.loads((page.parent / block["file"]).read_text())
-        table = {"soak": soak_table, "memory": memory_table}[block["kind"]](measured)
-        return f"{block['start']}\n{table}{block['end']}"
-
-    page.write_text(_BLOCK.sub(fill, page.read_text()))
+    fill_blocks(
+        page,
+        {
+            "soak": lambda file: soak_table(load_measurement(page.parent / file)),
+            "memory": lambda file: memory_table(load_measurement(page.parent / file)),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Compare the runs of an experiment: tables, paired intervals, curves."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -11,18 +10,13 @@ import numpy as np
 
 from ..benchmark.measurement import load_measurement
 from ..errors import ConfigError
-from ..markdown import markdown_table
+from ..markdown import fill_blocks, markdown_table
 from .errors import KINDS
 from .record import METRICS
 
 Run = dict[str, Any]
 
 _RESAMPLES = 10_000
-_BLOCK = re.compile(
-    r"<!-- (?P<kind>runs|classes|keeps|layers|errors): (?P<words>[^>]+?) -->"
-    r".*?<!-- end -->",
-    re.DOTALL,
-)
 
 
 def load_runs(folder: str | Path) -> list[Run]:
@@ -245,34 +239,37 @@ def fill_page(page: str | Path) -> None:
     Raises:
         ConfigError: the page asks to compare what was not run.
     """
-    page = Path(page)
+    root = Path(page).parent
 
-    def fill(block: re.Match) -> str:
-        start = f"<!-- {block['kind']}: {block['words']} -->"
-        folder, *words = block["words"].split()
-        if block["kind"] == "layers":
-            column, *names = words
-            files = [page.parent / folder / f"{name}.json" for name in names]
-            return f"{start}\n{table_of_layers(files, column)}\n<!-- end -->"
-        if block["kind"] == "errors":
-            files = [page.parent / folder / f"{name}.json" for name in words]
-            return f"{start}\n{table_of_errors(files)}\n<!-- end -->"
-        runs = load_runs(page.parent / folder)
-        if block["kind"] == "runs":
-            return f"{start}\n{table(runs, words[0], words[1:])}\n<!-- end -->"
-        if block["kind"] == "classes":
-            by_class = table_of_classes(runs, words[0], words[1:])
-            return f"{start}\n{by_class}\n<!-- end -->"
-        kept = keeps(runs, *words)
-        text = f"{kept['ratio']:.1%}"
-        if kept["ratio_interval"] is None:
-            text += " (one seed)"
-        else:
-            low, high = kept["ratio_interval"]
-            text += f" (95 % interval {low:.1%} to {high:.1%}, {kept['seeds']} seeds)"
-        return f"{start}{text}<!-- end -->"
+    def files(folder: str, names: Sequence[str]) -> list[Path]:
+        return [root / folder / f"{name}.json" for name in names]
 
-    page.write_text(_BLOCK.sub(fill, page.read_text()))
+    fill_blocks(
+        page,
+        {
+            "runs": lambda folder, data, *models: table(
+                load_runs(root / folder), data, models
+            ),
+            "classes": lambda folder, data, *models: table_of_classes(
+                load_runs(root / folder), data, models
+            ),
+            "layers": lambda folder, column, *names: table_of_layers(
+                files(folder, names), column
+            ),
+            "errors": lambda folder, *names: table_of_errors(files(folder, names)),
+            "keeps": lambda folder, *words: _kept_in_words(
+                keeps(load_runs(root / folder), *words)
+            ),
+        },
+    )
+
+
+def _kept_in_words(kept: dict[str, Any]) -> str:
+    ratio = f"{kept['ratio']:.1%}"
+    if kept["ratio_interval"] is None:
+        return f"{ratio} (one seed)"
+    low, high = kept["ratio_interval"]
+    return f"{ratio} (95 % interval {low:.1%} to {high:.1%}, {kept['seeds']} seeds)"
 
 
 def plot_curves(
