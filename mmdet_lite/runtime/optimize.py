@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from ..ops.accelerate import accelerate_mmcv
 from .memory import keep_freed_memory
 from .mixed_precision import has_bfloat16_instructions, predict_in_float32
+from .packed_linear import can_pack, pack_linear_layers
 
 _FOLDING_TOLERANCE = 1e-3
 _GPU_DTYPES = (torch.bfloat16, torch.float16)
@@ -22,16 +23,19 @@ def optimize_for_inference(
 ) -> nn.Module:
     """Make a detector of mmdet fast; it can predict afterwards and nothing else.
 
-    Batch norms are folded into the convolutions before them. On a processor,
-    convolutions then keep channels innermost in memory (``channels_last``), mmcv's
-    deformable attention runs on this package's operator, and freed memory stays with
-    the process; the last two hold for all of the process. Predictions in float32 are
-    the same to rounding, logits within 1e-3.
+    Batch norms are folded into the convolutions before them, and PyTorch's attention
+    does not compute the weights that no detector reads. On a processor, convolutions
+    then keep channels innermost in memory (``channels_last``), linear layers run on
+    oneDNN (:mod:`~mmdet_lite.runtime.packed_linear`), mmcv's deformable attention runs
+    on this package's operator, and freed memory stays with the process; the last two
+    hold for all of the process. Predictions in float32 are the same to rounding, logits
+    within 1e-3.
 
     Args:
         model: any detector of mmdet with ``extract_feat``, also inside of a wrapper
             that holds it as ``module``; with its weights loaded and on its device. It
-            is changed: its weights fit no checkpoint any more.
+            is changed: its weights fit no checkpoint any more, and on a processor it
+            has to stay there.
         dtype: None for float32, ``torch.bfloat16``, or ``torch.float16`` on a GPU:
             what autocast then computes in; boxes and scores stay float32.
 
@@ -48,8 +52,13 @@ def optimize_for_inference(
         _require_dtype(dtype, device)
     model.eval().requires_grad_(False)
     _fold_batch_norms(detector, device)
+    for module in detector.modules():
+        if isinstance(module, nn.MultiheadAttention):
+            module.register_forward_pre_hook(_without_weights, with_kwargs=True)
     if device.type == "cpu":
         detector.to(memory_format=torch.channels_last)
+        if can_pack():
+            pack_linear_layers(detector)
         keep_freed_memory()
         if any(isinstance(m, MultiScaleDeformableAttention) for m in model.modules()):
             accelerate_mmcv()
@@ -96,6 +105,13 @@ def _fold_batch_norms(detector: Any, device: torch.device) -> None:
             f"{type(detector.backbone).__name__} cannot be folded into its "
             "convolutions: run it without --optimize"
         )
+
+
+def _without_weights(
+    attention: nn.MultiheadAttention, args: tuple, kwargs: dict[str, Any]
+) -> tuple[tuple, dict[str, Any]]:
+    """Have the attention fused: with its weights, the default, it cannot be."""
+    return args, {"need_weights": False, **kwargs}
 
 
 def _differ(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:

@@ -111,6 +111,18 @@ def test_norms_that_do_not_follow_their_convolution_are_refused():
         optimize_for_inference(Detector())
 
 
+def test_linear_layers_and_attention_are_made_fast(build):
+    model = build("ResNet")
+    optimize_for_inference(model)
+    plain = [name for name, m in model.named_modules() if type(m).__name__ == "Linear"]
+    assert not plain
+    attention = model.decoder.layers[0].self_attn.attn
+    queries = torch.randn(2, 5, attention.embed_dim)
+    with torch.no_grad():
+        _, weights = attention(queries, queries, queries)
+    assert weights is None
+
+
 def test_stock_attention_runs_on_the_fast_operator(build):
     model = build("mmdet's Deformable DETR")
     assert mmcv_module.multi_scale_deformable_attn_pytorch is not fast_mmcv_operator
