@@ -17,6 +17,7 @@ from ..checkpoint.attention_kind import refuse_other_attention
 from ..errors import ConfigError
 from ..layers.interleaved_encoder import build_deformable_attention
 from ..layers.query_position import keep_official_positions
+from ..layers.self_attention import fuse_self_attention
 from .few_tokens import FewTokensMixin
 from .transformer_arguments import check_transformer
 from .unpadded import fill_their_batch, flatten_levels, propose_boxes
@@ -163,6 +164,7 @@ class LiteTransformerMixin(FewTokensMixin):
                 {"batch_first": True, **decoder_cfg["layer_cfg"]["cross_attn_cfg"]}
             )
         keep_official_positions(self.decoder)
+        fuse_self_attention(self.decoder)
         self.register_load_state_dict_pre_hook(refuse_other_attention)
 
     def _refuse_other_encoder(self) -> None:

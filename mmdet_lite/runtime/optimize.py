@@ -9,6 +9,7 @@ from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttention
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..layers.self_attention import fuse_self_attention
 from ..ops.accelerate import accelerate_mmcv
 from .memory import keep_freed_memory
 from .mixed_precision import has_bfloat16_instructions, predict_in_float32
@@ -52,9 +53,7 @@ def optimize_for_inference(
         _require_dtype(dtype, device)
     model.eval().requires_grad_(False)
     _fold_batch_norms(detector, device)
-    for module in detector.modules():
-        if isinstance(module, nn.MultiheadAttention):
-            module.register_forward_pre_hook(_without_weights, with_kwargs=True)
+    fuse_self_attention(detector)
     if device.type == "cpu":
         detector.to(memory_format=torch.channels_last)
         if can_pack():
@@ -105,13 +104,6 @@ def _fold_batch_norms(detector: Any, device: torch.device) -> None:
             f"{type(detector.backbone).__name__} cannot be folded into its "
             "convolutions: run it without --optimize"
         )
-
-
-def _without_weights(
-    attention: nn.MultiheadAttention, args: tuple, kwargs: dict[str, Any]
-) -> tuple[tuple, dict[str, Any]]:
-    """Have the attention fused: with its weights, the default, it cannot be."""
-    return args, {"need_weights": False, **kwargs}
 
 
 def _differ(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
