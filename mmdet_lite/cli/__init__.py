@@ -12,7 +12,7 @@ from .exit import exit_on_config_error
 from .numbers import positive_int
 from .own_data import own_data_sources, set_epochs, set_image_size, use_own_data
 from .paths import require_writable_file, require_writable_folder
-from .preflight import check_data, source_problems
+from .preflight import check_data, print_problems
 from .resume import resume_training
 from .watch import draw_validation, log_to_tensorboard
 
@@ -29,6 +29,7 @@ __all__ = [
     "log_to_tensorboard",
     "own_data_sources",
     "positive_int",
+    "print_problems",
     "read_config",
     "require_writable_file",
     "require_writable_folder",
@@ -36,6 +37,5 @@ __all__ = [
     "set_epochs",
     "set_faulty_data",
     "set_image_size",
-    "source_problems",
     "use_own_data",
 ]

@@ -4,7 +4,7 @@ mmdet finds most of these faults late, in other words, or never: categories whos
 are not the config's leave every image without boxes, and training goes on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,32 @@ def source_problems(
     if source.reader is not None and isinstance(rows, list):
         problems += image_problems(rows, source.reader)
     return problems
+
+
+def print_problems(
+    cfg: Config,
+    sources: Iterable[DataSource],
+    image_problems: ImageCheck,
+    examples: int = 5,
+) -> int:
+    """List what is wrong with data sets on stdout.
+
+    Args:
+        cfg: the whole config; an empty one for data that no config names yet.
+        sources: as of :func:`source_problems`.
+        image_problems: the same.
+        examples: how many of each kind to spell out.
+
+    Returns:
+        int: how many must not be trained on.
+    """
+    num_faults = 0
+    for source in sources:
+        print(f"{source.split}: {source.ann_file}", flush=True)
+        problems = source_problems(cfg, source, image_problems)
+        num_faults += len(serious(problems))
+        print("\n".join(report(problems, examples) or ["nothing is wrong"]))
+    return num_faults
 
 
 def _model_problems(cfg: Config, source: DataSource) -> list[Problem]:

@@ -21,11 +21,10 @@ from mmdet_lite.cli import (
     exit_on_config_error,
     own_data_sources,
     positive_int,
+    print_problems,
     read_config,
-    source_problems,
 )
 from mmdet_lite.datasets.image_problems import all_image_problems, quick_image_problems
-from mmdet_lite.datasets.problems import report, serious
 from mmdet_lite.errors import ConfigError
 
 
@@ -90,12 +89,7 @@ def main() -> None:
         look_at = quick_image_problems
         if not args.quick:
             look_at = partial(all_image_problems, num_workers=args.workers)
-        num_faults = 0
-        for source in sources:
-            print(f"{source.split}: {source.ann_file}", flush=True)
-            problems = source_problems(cfg, source, look_at)
-            num_faults += len(serious(problems))
-            print("\n".join(report(problems, args.examples) or ["nothing is wrong"]))
+        num_faults = print_problems(cfg, sources, look_at, args.examples)
     if num_faults:
         raise SystemExit(1)
 
