@@ -104,6 +104,19 @@ def all_image_problems(
     return [problem for problem in found if problem]
 
 
+def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height of a picture as OpenCV reads it, from its head.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        Exception: of almost any kind, where it cannot be read.
+    """
+    with _any_number_of_pixels(), Image.open(path) as image:
+        return image.size[::-1] if _is_turned(image) else image.size
+
+
 def _named(rows: Sequence[Any]) -> list[int]:
     """Places of the rows that name a file and its size."""
     return [
