@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from ..datasets.coco_file import read_annotation_file
 from ..datasets.coco_tables import category_names, table_problems
+from ..datasets.conversion import find_labels
 from ..datasets.image_problems import ImageReader
 from ..datasets.problems import in_one_line, listed
 from ..errors import ConfigError
@@ -189,6 +190,12 @@ def _annotation_file(root: Path, split: str, given: str | None) -> Path:
     for candidate in candidates:
         if (root / candidate).is_file():
             return root / candidate
+    labels = find_labels(root)
+    if labels is not None:
+        raise ConfigError(
+            f"{root} is in {labels.format}'s layout, not in COCO's format: python "
+            f"tools/dataset_converters/to_coco.py {root} --out {root}_coco converts it"
+        )
     raise ConfigError(
         f"no annotation file of the {split} set in {root}: looked for "
         f"{', '.join(candidates)}; name it by --{split}-file"

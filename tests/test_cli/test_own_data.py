@@ -101,6 +101,17 @@ def test_files_may_be_named(read, layout):
         use_own_data(read(), root, "c.json")
 
 
+@pytest.mark.parametrize(
+    ("file", "layout_name"),
+    [("data.yaml", "YOLO"), ("labels/classes.txt", "YOLO"), ("a/b.xml", "Pascal VOC")],
+)
+def test_another_layout_is_told_how_to_be_converted(read, tmp_path, file, layout_name):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("names: [a]")
+    with pytest.raises(ConfigError, match=f"is in {layout_name}'s layout.*to_coco.py"):
+        use_own_data(read(), tmp_path)
+
+
 def test_what_does_not_fit_is_named(read, layout):
     root = layout(
         "train.json", "val.json", {"train.json": "images", "val.json": "images"}
