@@ -15,7 +15,17 @@ def make_resumable(cfg: Config) -> None:
 
     Args:
         cfg: a whole config; it is changed.
+
+    Raises:
+        ConfigError: it asks for mmengine's ``FlexibleRunner`` or a strategy of that.
     """
+    for name in ("runner_type", "strategy"):
+        if cfg.get(name) not in (None, "Runner"):
+            raise ConfigError(
+                f"{name} of the config asks for mmengine's FlexibleRunner, whose "
+                "trainings are not resumed here and clip gradients wrongly under FSDP: "
+                "leave it out (docs/training.md says what saves memory instead)"
+            )
     checkpoint = cfg.get("default_hooks", {}).get("checkpoint")
     if checkpoint is not None and checkpoint.get("type") == "CheckpointHook":
         checkpoint.type = "DurableCheckpointHook"

@@ -36,6 +36,16 @@ def test_what_is_of_others_stays():
     assert kinds.count("StopSignalHook") == 1
 
 
+@pytest.mark.parametrize(
+    "setting", [{"runner_type": "FlexibleRunner"}, {"strategy": {"type": "FSDP"}}]
+)
+def test_a_runner_that_cannot_be_resumed_is_refused(setting):
+    cfg = read_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
+    cfg.merge_from_dict(setting)
+    with pytest.raises(ConfigError, match=f"{next(iter(setting))} of the config asks"):
+        make_resumable(cfg)
+
+
 def test_batches_cannot_be_skipped_where_iterations_are_counted():
     cfg = read_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
     cfg.train_cfg = {"by_epoch": False, "max_iters": 10}
