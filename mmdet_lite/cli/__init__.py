@@ -1,5 +1,6 @@
 """What the commands share: their arguments, configs, checks before a run, exits."""
 
+from ..datasets.data_sources import data_sources, innermost_dataset, set_faulty_data
 from .config import (
     add_config_arguments,
     add_config_options,
@@ -7,7 +8,6 @@ from .config import (
     load_config,
     read_config,
 )
-from .data_sources import data_sources, innermost_dataset, set_faulty_data
 from .exit import exit_on_config_error
 from .numbers import positive_int
 from .own_data import own_data_sources, set_epochs, set_image_size, use_own_data

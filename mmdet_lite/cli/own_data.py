@@ -8,10 +8,10 @@ from mmengine.config import Config
 from ..datasets.coco_file import read_annotation_file
 from ..datasets.coco_tables import category_names, table_problems
 from ..datasets.conversion import find_labels
+from ..datasets.data_sources import DataSource, innermost_dataset, pipeline_steps
 from ..datasets.image_problems import ImageReader
 from ..datasets.problems import in_one_line, listed
 from ..errors import ConfigError
-from .data_sources import DataSource, innermost_dataset, pipeline_steps
 
 # Where annotation files of a split usually lie, the first that exists is taken.
 _ANNOTATIONS = (

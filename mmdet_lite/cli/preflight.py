@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 
 from ..datasets.coco_file import forget_annotation_files, read_annotation_file
 from ..datasets.coco_problems import annotation_problems
+from ..datasets.data_sources import DataSource, data_sources
 from ..datasets.image_problems import ImageReader, quick_image_problems
 from ..datasets.problems import (
     CLASSES,
@@ -25,7 +26,6 @@ from ..datasets.problems import (
     serious,
 )
 from ..errors import ConfigError
-from .data_sources import DataSource, data_sources
 from .launcher import is_first_process
 
 ImageCheck = Callable[[Any, ImageReader], list[Problem]]
@@ -79,7 +79,7 @@ def source_problems(
 
     Args:
         cfg: the whole config.
-        source: one of :func:`~mmdet_lite.cli.data_sources.data_sources`.
+        source: one of :func:`~mmdet_lite.datasets.data_sources.data_sources`.
         image_problems: looks at the images, given their rows and how they are read.
 
     Returns:

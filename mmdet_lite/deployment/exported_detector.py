@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..cli.data_sources import data_sources
+from ..datasets.data_sources import data_sources
 from ..engine import without_averaging
 from ..errors import ConfigError
 from .runtime import load_detector

@@ -8,9 +8,9 @@ from mmdet.datasets import CocoDataset, CocoPanopticDataset
 from mmdet.registry import DATASETS
 from mmengine.config import Config, ConfigDict
 
-from ..datasets import CheckedCocoDataset
-from ..datasets.image_problems import ImageReader
 from ..errors import ConfigError
+from .checked_coco import CheckedCocoDataset
+from .image_problems import ImageReader
 
 
 @dataclass(frozen=True)
