@@ -2,14 +2,16 @@
 
     python .dev_scripts/performance_page.py
 
-The page's first table stands between <!-- headline --> and <!-- end -->, those of its
-appendix between <!-- measured: FILE --> and <!-- end -->, FILE relative to the page.
+The page's first table stands between <!-- headline --> and <!-- end -->, its goals
+between <!-- goals --> and <!-- end -->, and the tables of its appendix between
+<!-- measured: FILE --> and <!-- end -->, FILE relative to the page.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from performance_goals import find, goals_table
 from shown_machine import measurement_of
 
 from mmdet_lite.benchmark.measurement import (
@@ -18,7 +20,6 @@ from mmdet_lite.benchmark.measurement import (
     markdown_of,
 )
 from mmdet_lite.cli import exit_on_config_error
-from mmdet_lite.errors import ConfigError
 from mmdet_lite.markdown import fill_blocks, markdown_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
@@ -78,20 +79,11 @@ def times_of(headline: Headline, folder: Path) -> tuple[dict, dict]:
         ConfigError: the file has no such row, or several.
     """
     rows = load_measurement(folder / headline.file)["rows"]
-    times = []
-    for subject in (headline.stock, headline.lite):
-        found = [
-            row["time"]
-            for row in rows
-            if row["subject"] == subject and row["dtype"] == "float32"
-        ]
-        if len(found) != 1:
-            raise ConfigError(
-                f"{folder / headline.file} has {len(found)} rows of {subject!r} in "
-                "float32, but the page shows one"
-            )
-        times += found
-    return times[0], times[1]
+    stock, lite = (
+        find(rows, subject=subject, dtype="float32")["time"]
+        for subject in (headline.stock, headline.lite)
+    )
+    return stock, lite
 
 
 def headline_table(folder: Path) -> str:
@@ -130,6 +122,7 @@ def fill_page(page: Path) -> None:
         page,
         {
             "headline": lambda: headline_table(folder),
+            "goals": lambda: goals_table(folder),
             "measured": lambda file: markdown_of(load_measurement(folder / file)),
         },
     )

@@ -5,6 +5,7 @@
     python tools/benchmark.py model --subjects dino-stock CONFIG rt-detr-r50
     python tools/benchmark.py model --subjects CONFIG --exported detector.onnx
     python tools/benchmark.py training --config CONFIG --shape 240 320 --batch 2
+    python tools/benchmark.py scaling --subject lite-dino_h3l1-2p1x3 --threads 1 2
     python tools/benchmark.py accuracy --config CONFIG --checkpoint epoch_8.pth
     python tools/benchmark.py table operator.json
 
@@ -36,6 +37,7 @@ from mmdet_lite.benchmark.measurement import (
 from mmdet_lite.benchmark.models import measure_models
 from mmdet_lite.benchmark.operators import measure_operators
 from mmdet_lite.benchmark.rt_detr import RT_DETR
+from mmdet_lite.benchmark.scaling import measure_scaling
 from mmdet_lite.benchmark.subjects import SUBJECTS
 from mmdet_lite.benchmark.training import measure_training
 from mmdet_lite.checkpoint.files import require_checkpoint
@@ -67,8 +69,8 @@ def parse_args() -> argparse.Namespace:
     table = commands.add_parser("table", help="print a file's table in Markdown")
     table.add_argument("file", help="what --json wrote")
 
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
+    every = argparse.ArgumentParser(add_help=False)
+    every.add_argument(
         "--json",
         nargs="?",
         const=".",
@@ -76,7 +78,18 @@ def parse_args() -> argparse.Namespace:
         help="write the measurement to this .json, or in this folder (by default the "
         "current one) to a file named after the machine",
     )
-    shared.add_argument("--repeats", type=positive_int, default=5, help="counted runs")
+    every.add_argument("--repeats", type=positive_int, default=5, help="counted runs")
+    every.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where to run",
+    )
+    every.add_argument(
+        "--give-memory-back",
+        action="store_true",
+        help="on a processor, leave the C library's handling of freed memory as it is",
+    )
+    shared = argparse.ArgumentParser(add_help=False, parents=[every])
     shared.add_argument(
         "--threads", type=positive_int, help="processor threads of PyTorch"
     )
@@ -84,16 +97,6 @@ def parse_args() -> argparse.Namespace:
         "--shape", type=positive_int, nargs=2, default=(800, 1066), metavar=("H", "W")
     )
     shared.add_argument("--batch", type=positive_int, default=1, help="images")
-    shared.add_argument(
-        "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="where to run",
-    )
-    shared.add_argument(
-        "--give-memory-back",
-        action="store_true",
-        help="on a processor, leave the C library's handling of freed memory as it is",
-    )
 
     operator = commands.add_parser("operator", parents=[shared], help="every backend")
     operator.add_argument(
@@ -147,6 +150,28 @@ def parse_args() -> argparse.Namespace:
         default=[],
         help="of the files; default: onnxruntime, or torch for .pt2",
     )
+    scaling = commands.add_parser(
+        "scaling", parents=[every], help="an encoder on images of many sizes"
+    )
+    scaling.add_argument(
+        "--subject",
+        default="lite-dino_h3l1-2p1x3",
+        help=f"a config, or of {', '.join(SUBJECTS)}",
+    )
+    scaling.add_argument(
+        "--sides",
+        type=positive_int,
+        nargs="+",
+        default=[320, 640, 960, 1280, 1600],
+        help="of square images",
+    )
+    scaling.add_argument(
+        "--threads",
+        type=positive_int,
+        nargs="+",
+        default=[1, torch.get_num_threads()],
+        help="numbers of processor threads",
+    )
     training = commands.add_parser("training", parents=[shared], help="an iteration")
     training.add_argument("--config", required=True, help="of the detector to train")
     training.add_argument(
@@ -190,13 +215,15 @@ def main() -> None:
     register_all_modules(init_default_scope=True)
     MMLogger.get_instance("mmengine").setLevel("ERROR")
     torch.manual_seed(SEED)
-    if args.threads:
+    several_sizes = args.command == "scaling"
+    if args.threads and not several_sizes:
         torch.set_num_threads(args.threads)
     with exit_on_config_error():
         device = existing_device(args.device)
     if device.type == "cpu" and not args.give_memory_back:
         keep_freed_memory()
-    shape = tuple(args.shape)
+    shape = () if several_sizes else tuple(args.shape)
+    batch = 1 if several_sizes else args.batch
     if getattr(args, "bfloat16", None) or args.command == "accuracy":
         warn_of_slow_autocast(device.type)
     environment = describe_environment(device)
@@ -214,7 +241,11 @@ def main() -> None:
                 [DTYPES[name] for name in args.dtypes],
                 device,
                 args.repeats,
-                args.batch,
+                batch,
+            )
+        elif several_sizes:
+            rows = measure_scaling(
+                args.subject, args.sides, args.threads, device, args.repeats
             )
         elif args.command == "accuracy":
             require_checkpoint(args.checkpoint)
@@ -223,7 +254,7 @@ def main() -> None:
             rows = measure_training(
                 read_config(args.config),
                 shape,
-                args.batch,
+                batch,
                 device,
                 args.repeats,
                 args.stock_type,
@@ -235,7 +266,7 @@ def main() -> None:
                 shape,
                 device,
                 args.repeats,
-                batch=args.batch,
+                batch=batch,
                 bfloat16=args.bfloat16,
                 optimized=args.optimize,
                 **only_of_models(args),
@@ -246,7 +277,7 @@ def main() -> None:
         "kind": args.command,
         "command": f"python tools/benchmark.py {shlex.join(sys.argv[1:])}",
         "image_shape": list(shape),
-        "batch": args.batch,
+        "batch": batch,
         "repeats": args.repeats,
         "environment": environment,
         "rows": rows,

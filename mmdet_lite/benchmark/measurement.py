@@ -51,6 +51,8 @@ def markdown_of(measurement: dict[str, Any]) -> str:
         header, lines = _operator_table(measurement["rows"])
     elif measurement["kind"] == "accuracy":
         header, lines = _accuracy_table(measurement["rows"])
+    elif measurement["kind"] == "scaling":
+        header, lines = _scaling_table(measurement["rows"])
     else:
         header, lines = _model_table(measurement["rows"])
     return f"{markdown_table(header, lines)}\n\n{_conditions(measurement)}\n"
@@ -135,6 +137,36 @@ def _accuracy_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[st
     return header, lines
 
 
+def _scaling_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    header = [
+        "encoder",
+        "image",
+        "tokens",
+        "threads",
+        "time, ms (min–max)",
+        "µs for a token",
+        f"speed-up over {rows[0]['threads']} threads",
+    ]
+    first = {
+        tuple(row["image_shape"]): row["time"]["median"]
+        for row in rows
+        if row["threads"] == rows[0]["threads"]
+    }
+    lines = [
+        [
+            row["subject"],
+            "×".join(map(str, row["image_shape"])),
+            f"{row['num_tokens']:,}",
+            str(row["threads"]),
+            _milliseconds(row["time"]),
+            f"{1e6 * row['time']['median'] / row['num_tokens']:.1f}",
+            f"{first[tuple(row['image_shape'])] / row['time']['median']:.2f}×",
+        ]
+        for row in rows
+    ]
+    return header, lines
+
+
 def _case(row: dict[str, Any]) -> tuple:
     names = ("operator", "direction", "num_queries", "num_tokens", "batch", "dtype")
     return tuple(row[name] for name in names)
@@ -170,9 +202,12 @@ def _conditions(measurement: dict[str, Any]) -> str:
     timed = ""
     if measurement["kind"] != "accuracy":
         shape = "×".join(map(str, measurement["image_shape"]))
+        # Sizes that differ from row to row stand in the rows, and do not take turns.
+        images = f"image {shape}, " if shape else ""
+        turns = "interleaved runs" if shape else "runs"
         timed = (
-            f"image {shape}, batch {measurement['batch']}; medians of "
-            f"{measurement['repeats']} interleaved runs; "
+            f"{images}batch {measurement['batch']}; medians of "
+            f"{measurement['repeats']} {turns}; "
             f"seed {measurement['seed']}; "
         )
     where = conditions_of(measurement["environment"])

@@ -55,8 +55,8 @@ def measure_models(
         ``package`` that runs it if it is not PyTorch's, time, the time of its matrix
         multiplications alone (convolutions are not counted among them), their
         multiply-accumulates, and ``peak_memory`` in bytes, None of exported files.
-        Encoders have ``difference`` too: root mean square of how far their tokens are
-        from those of float32, as a part of these.
+        Encoders have ``num_tokens`` too, and ``difference``, the root mean square of
+        how far their tokens are from those of float32, as a part of these.
 
     Raises:
         ConfigError: there is no such subject, or a package is missing.
@@ -88,6 +88,7 @@ def measure_models(
         if part == "encoder":
             matmuls[f"{key}, matmul"], multiplies[key] = matmuls_of(runs[key])
     times = time_interleaved({**runs, **matmuls}, repeats, device)
+    outputs = {key: run() for key, run in runs.items()} if part == "encoder" else {}
     return [
         {
             "subject": runnable.subject,
@@ -101,8 +102,9 @@ def measure_models(
             "time": times[key],
             "matmul_time": times.get(f"{key}, matmul"),
             "matmul_macs": multiplies.get(key),
-            "difference": _difference(runs[key](), _bound(runnable, False, device)())
-            if part == "encoder"
+            "num_tokens": outputs[key]["memory"].shape[1] if outputs else None,
+            "difference": _difference(outputs[key], _bound(runnable, False, device)())
+            if outputs
             else None,
             "peak_memory": peak_memory(runs[key], device)
             if runnable.tells_memory

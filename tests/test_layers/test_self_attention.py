@@ -44,7 +44,7 @@ def test_weights_are_not_computed_unless_asked_for(attention):
     inner, tokens = attention.attn, torch.randn(2, 5, 32)
     assert len(inner._forward_pre_hooks) == 1
     assert inner(tokens, tokens, tokens)[1] is None
-    assert inner(tokens, tokens, tokens, need_weights=True)[1].shape == (2, 5, 5)
+    assert inner(tokens, tokens, tokens, need_weights=True)[1].shape == (5, 2, 2)
 
 
 def test_autocast_takes_a_mask(attention):

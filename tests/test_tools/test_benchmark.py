@@ -148,3 +148,28 @@ def test_accuracy_rows_are_of_both_precisions(
     assert [row["dtype"] for row in rows] == ["float32", "autocast"]
     assert all(0 <= row["metrics"]["coco/bbox_mAP"] < 0.5 for row in rows)
     assert f"| {Path(config).stem} | autocast | " in printed
+
+
+def test_scaling_rows_are_of_every_size_by_every_number_of_threads(
+    repository, tmp_path
+):
+    file = tmp_path / "scaling.json"
+    printed = run_benchmark(
+        repository,
+        *("scaling", "--sides", 64, 96, "--threads", 1, 2, "--repeats", 1),
+        *("--json", file),
+    )
+    measurement = load_measurement(file)
+    rows = measurement["rows"]
+    assert [(row["image_shape"], row["threads"]) for row in rows] == [
+        ([64, 64], 1),
+        ([96, 96], 1),
+        ([64, 64], 2),
+        ([96, 96], 2),
+    ]
+    assert [row["num_tokens"] for row in rows[:2]] == [
+        64 + 16 + 4 + 1,
+        144 + 36 + 9 + 4,
+    ]
+    assert markdown_of(measurement) in printed
+    assert "speed-up over 1 threads" in printed
