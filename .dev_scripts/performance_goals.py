@@ -12,10 +12,11 @@ from mmdet_lite.errors import ConfigError
 from mmdet_lite.markdown import markdown_table
 
 LITE, H2L2 = "lite-dino_h3l1-2p1x3", "lite-dino_h2l2-2p1x3"
+FAST = f"{LITE}, optimized"
 FLOAT32, BFLOAT16 = "float32", "bfloat16 autocast"
 
-Rows = Callable[[str], list[dict[str, Any]]]
-"""Gives a measurement's rows by its kind."""
+Files = Callable[[str], Path]
+"""Gives the file of a measurement by its kind."""
 
 
 @dataclass(frozen=True)
@@ -30,42 +31,45 @@ class Goal:
     """
 
     figure: str
-    reached: Callable[[Rows], float]
+    reached: Callable[[Files], float]
     limit: float
     at_least: bool = False
 
 
-def find(rows: list[dict[str, Any]], **wanted: Any) -> dict[str, Any]:
-    """The row in which these fields have these values.
+def find(file: Path, **wanted: Any) -> dict[str, Any]:
+    """The row of a measurement in which these fields have these values.
 
     Raises:
         ConfigError: there is none, or there are several.
     """
-    found = [r for r in rows if all(r.get(k) == v for k, v in wanted.items())]
+    rows = load_measurement(file)["rows"]
+    found = [row for row in rows if all(row.get(k) == v for k, v in wanted.items())]
     if len(found) != 1:
-        raise ConfigError(f"{len(found)} rows are of {wanted}, but the page shows one")
+        raise ConfigError(
+            f"{file} has {len(found)} rows of {wanted}, but the page shows one"
+        )
     return found[0]
 
 
-def _time(rows: list[dict[str, Any]], **wanted: Any) -> float:
-    return find(rows, **wanted)["time"]["median"]
+def _time(file: Path, **wanted: Any) -> float:
+    return find(file, **wanted)["time"]["median"]
 
 
-def _against_matmuls(rows: Rows, subject: str, dtype: str) -> float:
-    row = find(rows("encoder"), subject=subject, dtype=dtype)
+def _against_matmuls(files: Files, subject: str, dtype: str) -> float:
+    row = find(files("encoder"), subject=subject, dtype=dtype)
     return row["time"]["median"] / row["matmul_time"]["median"]
 
 
-def _against_stock(rows: Rows, kind: str) -> float:
+def _against_stock(files: Files, kind: str) -> float:
     """Made fast, in bfloat16, against mmdet's on the C library's memory, in float32."""
-    fast = _time(rows(kind), subject=f"{LITE}, optimized", dtype=BFLOAT16)
-    stock = _time(rows(f"{kind}-default-memory"), subject="dino-stock", dtype=FLOAT32)
-    return fast / stock
+    fast = _time(files(kind), subject=FAST, dtype=BFLOAT16)
+    stock = files(f"{kind}-default-memory")
+    return fast / _time(stock, subject="dino-stock", dtype=FLOAT32)
 
 
-def _operator(rows: Rows, direction: str, operator: str, backend: str) -> float:
+def _operator(files: Files, direction: str, operator: str, backend: str) -> float:
     return _time(
-        rows("operator"),
+        files("operator"),
         operator=operator,
         direction=direction,
         num_queries=17821,
@@ -74,74 +78,72 @@ def _operator(rows: Rows, direction: str, operator: str, backend: str) -> float:
     )
 
 
-def _key_aware_against_plain(rows: Rows) -> float:
-    return _operator(rows, "forward", "key-aware", "cpp") / _operator(
-        rows, "forward", "plain", "cpp"
+def _key_aware_against_plain(files: Files) -> float:
+    return _operator(files, "forward", "key-aware", "cpp") / _operator(
+        files, "forward", "plain", "cpp"
     )
 
 
-def _backward_speed_up(rows: Rows) -> float:
+def _backward_speed_up(files: Files) -> float:
     both = "forward + backward"
-    return _operator(rows, both, "key-aware", "reference") / _operator(
-        rows, both, "key-aware", "cpp"
+    return _operator(files, both, "key-aware", "reference") / _operator(
+        files, both, "key-aware", "cpp"
     )
 
 
-def _against_rt_detr(rows: Rows, subject: str) -> float:
-    found = rows("model-640")
-    return _time(found, subject=f"{subject}, optimized") / _time(
-        found, subject="rt-detr-r50"
+def _against_rt_detr(files: Files, subject: str) -> float:
+    file = files("model-640")
+    return _time(file, subject=f"{subject}, optimized") / _time(
+        file, subject="rt-detr-r50"
     )
 
 
-def _training(rows: Rows, field: Callable[[dict], float]) -> float:
-    found = rows("training-r50-default-memory")
-    lite = find(found, subject="training iteration, LiteDINO, auto operator")
-    stock = find(found, subject="training iteration, DINO of mmdet")
-    return field(lite) / field(stock)
+def _training(files: Files, figure: Callable[[dict[str, Any]], float]) -> float:
+    file = files("training-r50-default-memory")
+    lite = find(file, subject="training iteration, LiteDINO, auto operator")
+    stock = find(file, subject="training iteration, DINO of mmdet")
+    return figure(lite) / figure(stock)
 
 
-def _spread_per_token(rows: Rows) -> float:
-    """The costliest token of all sizes against the cheapest, all threads at work."""
-    found = rows("scaling")
-    threads = max(row["threads"] for row in found)
+def _spread_per_token(files: Files) -> float:
+    """The dearest token of all sizes against the cheapest, all threads at work."""
+    rows = load_measurement(files("scaling"))["rows"]
+    threads = max(row["threads"] for row in rows)
     costs = [
         row["time"]["median"] / row["num_tokens"]
-        for row in found
+        for row in rows
         if row["threads"] == threads
     ]
     return max(costs) / min(costs)
 
 
-def _least_speed_up(rows: Rows) -> float:
-    found = rows("scaling")
+def _least_speed_up(files: Files) -> float:
     by_side: dict[int, dict[int, float]] = {}
-    for row in found:
+    for row in load_measurement(files("scaling"))["rows"]:
         times = by_side.setdefault(row["image_shape"][0], {})
         times[row["threads"]] = row["time"]["median"]
     return min(times[1] / times[2] for times in by_side.values())
 
 
-FAST = f"{LITE}, optimized"
 GOALS = (
     Goal(
         "encoder, float32, against its matrix products alone",
-        lambda rows: _against_matmuls(rows, LITE, FLOAT32),
+        lambda files: _against_matmuls(files, LITE, FLOAT32),
         1.10,
     ),
     Goal(
         "the same, optimized: its products take less time too",
-        lambda rows: _against_matmuls(rows, FAST, FLOAT32),
+        lambda files: _against_matmuls(files, FAST, FLOAT32),
         1.10,
     ),
     Goal(
         "the same, optimized, bfloat16",
-        lambda rows: _against_matmuls(rows, FAST, BFLOAT16),
+        lambda files: _against_matmuls(files, FAST, BFLOAT16),
         1.30,
     ),
     Goal(
         "encoder, optimized, bfloat16, against mmdet's DINO in float32",
-        lambda rows: _against_stock(rows, "encoder"),
+        lambda files: _against_stock(files, "encoder"),
         0.08,
     ),
     Goal(
@@ -157,27 +159,27 @@ GOALS = (
     ),
     Goal(
         "whole model, optimized, against RT-DETR-R50, 640×640",
-        lambda rows: _against_rt_detr(rows, LITE),
+        lambda files: _against_rt_detr(files, LITE),
         0.95,
     ),
     Goal(
         "the same, H2L2-(2+1)x3",
-        lambda rows: _against_rt_detr(rows, H2L2),
+        lambda files: _against_rt_detr(files, H2L2),
         0.90,
     ),
     Goal(
         "whole model, optimized, bfloat16, against mmdet's DINO in float32",
-        lambda rows: _against_stock(rows, "model"),
+        lambda files: _against_stock(files, "model"),
         0.18,
     ),
     Goal(
         "training iteration, R50, 640×640, against mmdet's DINO: time",
-        lambda rows: _training(rows, lambda row: row["time"]["median"]),
+        lambda files: _training(files, lambda row: row["time"]["median"]),
         0.22,
     ),
     Goal(
         "the same: peak memory",
-        lambda rows: _training(rows, lambda row: row["peak_memory"]),
+        lambda files: _training(files, lambda row: row["peak_memory"]),
         0.40,
     ),
     Goal(
@@ -204,12 +206,12 @@ def goals_table(folder: Path) -> str:
         ConfigError: a measurement is missing, or lacks a row.
     """
 
-    def rows(kind: str) -> list[dict[str, Any]]:
-        return load_measurement(folder / measurement_of(kind))["rows"]
+    def files(kind: str) -> Path:
+        return folder / measurement_of(kind)
 
     lines = []
     for goal in GOALS:
-        value = goal.reached(rows)
+        value = goal.reached(files)
         is_reached = value >= goal.limit if goal.at_least else value <= goal.limit
         sign = "≥" if goal.at_least else "≤"
         verdict = "reached" if is_reached else "missed"

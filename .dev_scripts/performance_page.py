@@ -78,9 +78,8 @@ def times_of(headline: Headline, folder: Path) -> tuple[dict, dict]:
     Raises:
         ConfigError: the file has no such row, or several.
     """
-    rows = load_measurement(folder / headline.file)["rows"]
     stock, lite = (
-        find(rows, subject=subject, dtype="float32")["time"]
+        find(folder / headline.file, subject=subject, dtype="float32")["time"]
         for subject in (headline.stock, headline.lite)
     )
     return stock, lite
