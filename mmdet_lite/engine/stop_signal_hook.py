@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -13,10 +14,14 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from .durable_checkpoint_hook import DurableCheckpointHook
+from .worker_signals import shield_workers
 
 # "Try again later" of sysexits.h: everything is saved, and --resume goes on.
 STOPPED = 75
 INTERRUPTED = "interrupted.pth"
+# Seconds within which SIGTERM is the same one: `timeout` sends it to the process and to
+# its group, and what Slurm sends to all comes from torchrun once more.
+_SAME = 2.0
 
 
 @HOOKS.register_module()
@@ -26,7 +31,8 @@ class StopSignalHook(Hook):
     The checkpoint is ``interrupted.pth`` of the :class:`DurableCheckpointHook`, which
     the run must have, and the exit status :data:`STOPPED`. During a validation the
     checkpoint before it is enough, if there is one; else it is saved after it. A second
-    signal ends the process at once.
+    signal ends the process at once, unless it is SIGTERM twice within two seconds.
+    Workers of the data loaders pass over both.
     """
 
     # After the iteration is logged and saved.
@@ -34,21 +40,34 @@ class StopSignalHook(Hook):
 
     def __init__(self) -> None:
         self._signal: signal.Signals | None = None
+        self._signalled_at = 0.0
         self._handlers: dict[signal.Signals, Any] = {}
         self._saved_iteration = -1
 
     def before_train(self, runner: Runner) -> None:
-        """Take over the signals; only a main thread can."""
+        """Take over the signals, which only a main thread can."""
         if threading.current_thread() is not threading.main_thread():
             return
         process = os.getpid()
+        for loop in (runner.train_loop, runner.val_loop):
+            if loop is not None:
+                shield_workers(loop.dataloader)
 
         def note(number: int, frame: FrameType | None) -> None:
-            # Ctrl-C reaches the workers of the data loader, too, which go on.
+            # Processes that were forked from this one, and are no workers, go on.
             if os.getpid() != process:
                 return
+            if self._signal is not None:
+                if time.monotonic() - self._signalled_at > _SAME:
+                    signal.signal(number, signal.SIG_DFL)
+                    signal.raise_signal(number)
+                return
             self._signal = signal.Signals(number)
-            self._hand_back(signal.SIG_DFL)
+            self._signalled_at = time.monotonic()
+            # By the system, which does not wait for Python as a handler does.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if self._signal is signal.SIGINT:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
             # Of several processes one may be told to end because another failed.
             if is_distributed():
                 return
@@ -113,7 +132,3 @@ class StopSignalHook(Hook):
         # The first that ends may have the others ended, and one of them still writes.
         barrier()
         raise SystemExit(STOPPED)
-
-    def _hand_back(self, handler: Any) -> None:
-        for name in self._handlers:
-            signal.signal(name, handler)

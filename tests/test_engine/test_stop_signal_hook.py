@@ -1,13 +1,18 @@
 """A training that is told to end saves first, and says so by its status."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import time
 
 import pytest
 import torch
 from mmengine.hooks import Hook
+from torch.utils.data import DataLoader
 
 from mmdet_lite.engine import STOPPED
+from mmdet_lite.engine.worker_signals import shield_workers
 
 
 class Send(Hook):
@@ -76,7 +81,7 @@ def test_a_validation_that_was_cut_short_is_made_up_for(run_config, train, tmp_p
     assert len(scores) == 2
 
 
-def test_a_second_signal_ends_at_once(run_config, train):
+def test_ctrl_c_after_a_signal_ends_at_once(run_config, train):
     """After the first one nothing stands between the system and the process."""
     handlers = []
 
@@ -88,3 +93,76 @@ def test_a_second_signal_ends_at_once(run_config, train):
         train(run_config, hooks=[Send(signal.SIGTERM, ("train", 1)), Look()])
     assert handlers[0] is not signal.SIG_DFL
     assert handlers[1] is signal.SIG_DFL
+
+
+class SendToAll(Hook):
+    """Has another process signal this one and its data loader's workers."""
+
+    def __init__(self, number, iteration):
+        self.number, self.iteration = number, iteration
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        if runner.iter == self.iteration:
+            self.workers = multiprocessing.active_children()
+            processes = [os.getpid(), *(worker.pid for worker in self.workers)]
+            subprocess.run(["kill", f"-{self.number}", *map(str, processes)])
+            # Long enough for them to end, if that is what they do.
+            time.sleep(0.2)
+            self.alive = [worker.is_alive() for worker in self.workers]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_workers_too_saves_as_well(run_config, train, tmp_path, number):
+    """Slurm, torchrun and a terminal signal every process of a run."""
+    run_config.train_dataloader.num_workers = 2
+    send = SendToAll(number, 1)
+    with pytest.raises(SystemExit) as ended:
+        train(run_config, hooks=[send])
+    assert ended.value.code == STOPPED
+    assert send.alive == [True, True]
+    assert torch.load(tmp_path / "interrupted.pth")["meta"]["iter"] == 2
+
+
+def test_a_worker_that_hangs_ends_when_its_training_says_so():
+    """At the end of a run PyTorch waits for it, and then sends SIGTERM."""
+    loader = DataLoader(range(4), num_workers=1, worker_init_fn=print)
+    shield_workers(loader)
+    shield_workers(loader)
+    batches = iter(loader)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    subprocess.run(["kill", str(worker.pid)])
+    worker.join(0.2)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(5)
+    assert worker.exitcode == 0
+
+
+def test_sigterm_twice_at_once_is_one(run_config, train, tmp_path):
+    """As `timeout` sends it: to the process, and to its group."""
+    with pytest.raises(SystemExit) as ended:
+        train(run_config, hooks=[Send(signal.SIGTERM, ("train", 1), times=2)])
+    assert ended.value.code == STOPPED
+    assert (tmp_path / "interrupted.pth").exists()
+
+
+def test_sigterm_once_more_ends_at_once(run_config, train, monkeypatch):
+    class EndedError(Exception):
+        pass
+
+    def end(number):
+        assert signal.getsignal(number) is signal.SIG_DFL
+        raise EndedError
+
+    class SendLater(Hook):
+        def after_train_iter(self, runner, *args, **kwargs):
+            if runner.iter == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+                now = time.monotonic()
+                monkeypatch.setattr(time, "monotonic", lambda: now + 3)
+                monkeypatch.setattr(signal, "raise_signal", end)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(EndedError):
+        train(run_config, hooks=[SendLater()])
