@@ -28,6 +28,7 @@ from mmdet_lite.runtime import (
     inference_dtype,
     keep_freed_memory,
     optimize_for_inference,
+    warn_of_large_images,
 )
 
 
@@ -109,6 +110,7 @@ def main() -> None:
         if args.optimize:
             dtype = inference_dtype(device.split(":")[0]) if args.amp else None
             optimize_for_inference(detector.model, dtype)
+        warn_of_large_images(detector.model)
         outcome = detect_to_folder(
             detector,
             sources,

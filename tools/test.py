@@ -41,6 +41,7 @@ from mmdet_lite.runtime import (
     keep_freed_memory,
     predict_in_float32,
     process_group,
+    warn_of_large_images,
     warn_of_slow_autocast,
 )
 
@@ -130,6 +131,8 @@ def main() -> None:
                 runner.register_hook(OptimizeForInferenceHook(dtype))
             elif args.amp:
                 predict_in_float32(unwrapped(runner.model))
+            if not is_exported:
+                warn_of_large_images(unwrapped(runner.model))
             runner.register_hook(LatencyHook())
             if args.out is not None:
                 runner.test_evaluator.metrics.append(DumpDetResults(args.out))

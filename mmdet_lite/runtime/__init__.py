@@ -1,6 +1,7 @@
 """How processes compute: memory, precision, speed of predictions, several of them."""
 
 from .memory import keep_freed_memory
+from .memory_need import warn_of_large_images
 from .mixed_precision import (
     has_bfloat16_instructions,
     predict_in_float32,
@@ -16,5 +17,6 @@ __all__ = [
     "optimize_for_inference",
     "predict_in_float32",
     "process_group",
+    "warn_of_large_images",
     "warn_of_slow_autocast",
 ]

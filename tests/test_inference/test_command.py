@@ -1,5 +1,6 @@
 """The tool says in one line what is wrong, and what came of a run."""
 
+import io
 import runpy
 import sys
 
@@ -31,6 +32,16 @@ def test_a_readable_file_ends_well(run, folder):
     status, line = run(folder / "a.png", more=["--score-thr", "0"])
     assert status == 0
     assert "in 1 pictures and 0 frames" in line
+
+
+def test_a_large_image_is_warned_of(run, folder, monkeypatch):
+    monkeypatch.setattr("mmdet_lite.runtime.memory_need.USUAL_PIXELS", 64 * 64)
+    monkeypatch.setattr("mmdet_lite.runtime.memory_need._SIDES", (32, 64))
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    run(folder / "a.png")
+    said = [line for line in sys.stderr.getvalue().splitlines() if "warning" in line]
+    assert len(said) == 1
+    assert "GiB of tensors at a time" in said[0]
 
 
 def test_an_unreadable_file_is_counted_in_the_status(run, folder, tmp_path):

@@ -1,0 +1,158 @@
+"""What memory a model will need for an image, before it needs it."""
+
+import sys
+import weakref
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.model import BaseModel
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+# Pixels of the largest image that mmdet's configs of COCO make.
+USUAL_PIXELS = 1333**2
+# Sides of the images that the model is tried on.
+_SIDES = (256, 512)
+
+
+def warn_of_large_images(model: BaseModel) -> None:
+    """Have a model say what memory an unusually large image takes, and then take it.
+
+    It says so on standard error, for the first image of more than
+    :data:`USUAL_PIXELS` and for each that is larger again by half. An image counts as
+    the model gets it: resized, and padded to those of its batch.
+
+    Args:
+        model: a detector of mmdet, for predictions; it gets a hook.
+    """
+    said = 0
+
+    def look(model: BaseModel, args: tuple, kwargs: dict[str, Any]) -> None:
+        nonlocal said
+        named = dict(zip(("inputs", "data_samples"), args, strict=False)) | kwargs
+        inputs = named["inputs"]
+        pixels = inputs.shape[-2] * inputs.shape[-1]
+        # While it is tried on small images this is called as well.
+        if pixels <= max(USUAL_PIXELS, 1.5 * said) or not named.get("data_samples"):
+            return
+        said = pixels
+        print(_warning(model, inputs, named["data_samples"]), file=sys.stderr)
+
+    model.register_forward_pre_hook(look, with_kwargs=True)
+
+
+def _warning(
+    model: BaseModel, inputs: Tensor, data_samples: list[DetDataSample]
+) -> str:
+    need = memory_need(model, inputs, data_samples)
+    height, width = inputs.shape[-2:]
+    images = f"{len(inputs)} images" if len(inputs) > 1 else "an image"
+    if inputs.device.type == "cpu":
+        growth = ", for which processes grew by 1.5 to 2.3 times as much"
+    else:
+        growth = ""
+    return (
+        f"warning: {images} of {height}×{width} pixels: the model will hold about "
+        f"{need / 2**30:.1f} GiB of tensors at a time{growth}{_free(inputs.device)}. "
+        "A Resize in the test pipeline makes images smaller; docs/inference.md cuts "
+        "them into slices"
+    )
+
+
+def memory_need(
+    model: BaseModel, inputs: Tensor, data_samples: list[DetDataSample]
+) -> float:
+    """Bytes of the tensors that a prediction holds at its peak, beside the weights.
+
+    The model predicts on black images of two small sizes. What is held after each of
+    its operations is linear in the pixels, and so the peak is known for any size. What
+    kernels need inside does not count, nor does memory that is free but in pieces:
+    docs/reliability.md has what processes took.
+
+    Args:
+        model: a detector of mmdet, for predictions.
+        inputs: (batch, channels, height, width), as its ``forward`` takes them. Only
+            the shape matters.
+        data_samples: of the batch.
+
+    Returns:
+        float: bytes, with those of ``inputs``.
+    """
+    small, large = (_held_over_time(model, inputs, data_samples, n) for n in _SIDES)
+    factor = (inputs[0, 0].numel() - _SIDES[0] ** 2) / (_SIDES[1] ** 2 - _SIDES[0] ** 2)
+    # What follows on the detections, such as NMS, may differ in length, but is small.
+    peak = max(a + (b - a) * factor for a, b in zip(small, large, strict=False))
+    return peak + inputs.nbytes
+
+
+def _held_over_time(
+    model: BaseModel, inputs: Tensor, samples: list[DetDataSample], side: int
+) -> list[int]:
+    """Bytes after each operation on square images of a side."""
+    samples = deepcopy(samples)
+    for sample in samples:
+        shapes = ("img_shape", "ori_shape", "pad_shape", "batch_input_shape")
+        sample.set_metainfo(
+            {**dict.fromkeys(shapes, (side, side)), "scale_factor": (1.0, 1.0)}
+        )
+    black = inputs.new_zeros(*inputs.shape[:2], side, side)
+    with torch.no_grad(), _HeldTensors() as held:
+        model(black, samples, mode="predict")
+    return held.over_time
+
+
+class _HeldTensors(TorchDispatchMode):
+    """Adds up the tensors that are alive among those that were made in it.
+
+    Attributes:
+        over_time: bytes after each operation.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over_time: list[int] = []
+        self._held = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = {
+            leaf.untyped_storage()._cdata
+            for leaf in tree_leaves((args, kwargs))
+            if isinstance(leaf, Tensor)
+        }
+        outputs = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(outputs):
+            if isinstance(leaf, Tensor):
+                self._add(leaf.untyped_storage(), given)
+        self.over_time.append(self._held)
+        return outputs
+
+    def _add(self, storage: torch.UntypedStorage, given: set[int]) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in given or key in self._known:
+            return
+        self._known.add(key)
+        self._held += size
+        weakref.finalize(storage, self._remove, key, size)
+
+    def _remove(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self._held -= size
+
+
+def _free(device: torch.device) -> str:
+    """What the device has left, in words; nothing where it does not tell."""
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        try:
+            lines = Path("/proc/meminfo").read_text().splitlines()
+        except OSError:
+            return ""
+        kilobytes = dict(line.split(":") for line in lines)["MemAvailable"].split()[0]
+        free = int(kilobytes) * 1024
+    return f"; {free / 2**30:.1f} GiB are free"
