@@ -2,8 +2,8 @@
 
     python .dev_scripts/reliability_page.py
 
-They stand between <!-- soak: FILE --> or <!-- memory: FILE --> and <!-- end -->, FILE
-relative to the page.
+They stand between <!-- soak: FILE -->, <!-- need: FILE --> or <!-- memory: FILE --> and
+<!-- end -->, FILE relative to the page.
 """
 
 from pathlib import Path
@@ -32,6 +32,12 @@ def soak_table(soak: dict[str, Any]) -> str:
     ]
     total = sum(injected.values())
     rows.append(["all", str(total), str(sum(survived.values()))])
+    halves = soak["half_written"]
+    found = (
+        f"{halves.get('checkpoint', 0)} kills left a half-written checkpoint behind, "
+        f"{halves.get('last_checkpoint', 0)} a half-written `last_checkpoint`. "
+        f"{soak['saved_on_signal']} signals came amid an epoch and saved all of it."
+    )
     if soak["lost"]:
         text = (
             f"Of {total} faults in {soak['minutes']:g} minutes was lost: "
@@ -46,7 +52,9 @@ def soak_table(soak: dict[str, Any]) -> str:
             f"{soak['tensors']} tensors of the undisturbed training, bit for bit. "
             "Lost: nothing."
         )
-    return f"{text}\n\n{markdown_table(['fault', 'injected', 'survived'], rows)}\n"
+    return (
+        f"{text} {found}\n\n{markdown_table(['fault', 'injected', 'survived'], rows)}\n"
+    )
 
 
 def memory_table(memory: dict[str, Any]) -> str:
@@ -68,6 +76,29 @@ def memory_table(memory: dict[str, Any]) -> str:
     return f"{markdown_table(['MiB after images', *map(str, _COUNTS)], rows)}\n"
 
 
+def need_table(measurement: dict[str, Any]) -> str:
+    """What was said of an image's memory, and what a process took.
+
+    Args:
+        measurement: content of the file that ``.dev_scripts/large_images.py`` writes.
+
+    Returns:
+        str: a table, in Markdown.
+    """
+    rows = [
+        [
+            row["model"],
+            "×".join(map(str, row["shape"])),
+            f"{row['said'] / 2**20:,.0f}",
+            f"{row['grown'] / 2**20:,.0f}",
+            f"{row['grown'] / row['said']:.1f}",
+        ]
+        for row in measurement["rows"]
+    ]
+    header = ["model", "image", "tensors, said, MiB", "process grew by, MiB", "ratio"]
+    return f"{markdown_table(header, rows)}\n"
+
+
 def fill_page(page: Path) -> None:
     """Write the tables of the page anew.
 
@@ -82,6 +113,7 @@ def fill_page(page: Path) -> None:
         page,
         {
             "soak": lambda file: soak_table(load_measurement(page.parent / file)),
+            "need": lambda file: need_table(load_measurement(page.parent / file)),
             "memory": lambda file: memory_table(load_measurement(page.parent / file)),
         },
     )

@@ -2,7 +2,7 @@
 
 import json
 
-from reliability_page import fill_page, memory_table, soak_table
+from reliability_page import fill_page, memory_table, need_table, soak_table
 
 SOAK = {
     "minutes": 30.04,
@@ -14,6 +14,8 @@ SOAK = {
     "injected": {"kill": 30, "flip": 10},
     "survived": {"kill": 30, "flip": 10},
     "lost": [],
+    "half_written": {"checkpoint": 5},
+    "saved_on_signal": 4,
 }
 
 
@@ -23,6 +25,8 @@ def test_the_table_counts_every_fault():
     assert "| kill | 30 | 30 |" in table
     assert "| all | 40 | 40 |" in table
     assert "Lost: nothing" in table
+    assert "5 kills left a half-written checkpoint behind, 0 a half-written" in table
+    assert "4 signals came amid an epoch" in table
 
 
 def test_a_loss_is_not_passed_over():
@@ -50,3 +54,8 @@ def test_memory_is_shown_run_by_run():
     table = memory_table({"runs": {"as it is": lines}})
     assert "| as it is, allocated | 5 | 5 |" in table
     assert "| as it is, resident | 1 | 50 | 100 |" in table
+
+
+def test_what_was_said_stands_beside_what_was_taken():
+    row = {"model": "DINO", "shape": [800, 1066], "said": 2**30, "grown": 2**31}
+    assert "| DINO | 800×1066 | 1,024 | 2,048 | 2.0 |" in need_table({"rows": [row]})
