@@ -95,7 +95,7 @@ class LiteTransformerMixin(FewTokensMixin):
             if name in kwargs:
                 require_count(name, kwargs[name])
         if self.bbox_head_class is not None:
-            check_transformer(self.encoder_type, **kwargs)
+            check_transformer(self.encoder_type, bbox_head=bbox_head, **kwargs)
         super().__init__(*args, bbox_head=bbox_head, **kwargs)
 
     def _refuse_config_of_another(

@@ -15,6 +15,7 @@ def check_transformer(
     decoder: Any = None,
     neck: Any = None,
     positional_encoding: Any = None,
+    bbox_head: Any = None,
     num_feature_levels: int = 4,
     **kwargs,
 ) -> None:
@@ -26,6 +27,7 @@ def check_transformer(
         decoder: config of the decoder.
         neck: config of the neck, if there is one.
         positional_encoding: config of the positional encoding, if there is one.
+        bbox_head: config of the box head, if there is one.
         num_feature_levels: of the detector.
         **kwargs: other arguments of the detector, which are not looked at.
 
@@ -63,6 +65,8 @@ def check_transformer(
         widths["neck"] = neck.get("out_channels", widths["encoder"])
     if isinstance(positional_encoding, dict) and "num_feats" in positional_encoding:
         widths["positional_encoding"] = 2 * positional_encoding["num_feats"]
+    if isinstance(bbox_head, dict):
+        widths["bbox_head"] = bbox_head.get("embed_dims", 256)
     _require_equal("number of levels", levels)
     _require_equal("width", widths)
 

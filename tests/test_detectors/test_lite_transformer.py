@@ -168,6 +168,7 @@ def test_a_head_of_ones_own_is_that_of_its_base(small_config):
         ({"decoder.layer_cfg.cross_attn_cfg.num_levels": 5}, "decoder has 5"),
         ({"neck.out_channels": 128}, "agree on their width: .*neck has 128"),
         ({"positional_encoding.num_feats": 64}, "positional_encoding has 128"),
+        ({"bbox_head.embed_dims": 128}, "agree on their width: .*bbox_head has 128"),
         ({"encoder.layer_cfg": None}, "layer_cfg is missing"),
         ({"encoder.layer_cfg.self_attn_cfg": None}, "self_attn_cfg is missing"),
         ({"decoder.layer_cfg": None}, "model.decoder.layer_cfg is missing"),
