@@ -2,6 +2,7 @@
 
 import sys
 import weakref
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -119,15 +120,10 @@ class _HeldTensors(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        given = {
-            leaf.untyped_storage()._cdata
-            for leaf in tree_leaves((args, kwargs))
-            if isinstance(leaf, Tensor)
-        }
+        given = {s._cdata for s in _storages((args, kwargs))}
         outputs = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(outputs):
-            if isinstance(leaf, Tensor):
-                self._add(leaf.untyped_storage(), given)
+        for storage in _storages(outputs):
+            self._add(storage, given)
         self.over_time.append(self._held)
         return outputs
 
@@ -142,6 +138,13 @@ class _HeldTensors(TorchDispatchMode):
     def _remove(self, key: int, size: int) -> None:
         self._known.discard(key)
         self._held -= size
+
+
+def _storages(values: Any) -> Iterator[torch.UntypedStorage]:
+    for leaf in tree_leaves(values):
+        # Weights in oneDNN's own order have none that can be seen.
+        if isinstance(leaf, Tensor) and leaf.layout is torch.strided:
+            yield leaf.untyped_storage()
 
 
 def _free(device: torch.device) -> str:

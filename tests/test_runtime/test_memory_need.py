@@ -7,6 +7,7 @@ from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 
 from mmdet_lite.runtime import memory_need, warn_of_large_images
+from mmdet_lite.runtime.packed_linear import pack_linear_layers
 
 
 def batch(height, width):
@@ -58,3 +59,12 @@ def test_large_images_are_warned_of_once(detector, capsys, monkeypatch):
         said = capsys.readouterr().err.splitlines()
         assert len(said) == lines
         assert all(f"an image of {size[0]}×{size[1]} pixels" in line for line in said)
+
+
+def test_packed_weights_do_not_count_and_do_not_stop_it(small_config):
+    cfg = small_config("lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py")
+    model = MODELS.build(cfg.model).eval()
+    plain = memory_need.memory_need(model, *batch(384, 640))
+    pack_linear_layers(model)
+    need = memory_need.memory_need(model, *batch(384, 640))
+    assert need == pytest.approx(plain, rel=0.2)
