@@ -156,6 +156,43 @@ def table_of_classes(runs: Sequence[Run], data: str, models: Sequence[str]) -> s
     return markdown_table(["model", "seeds", *classes], rows)
 
 
+def table_of_epochs(
+    runs: Sequence[Run], retested: Sequence[Run], data: str, models: Sequence[str]
+) -> str:
+    """Lay out AP after every epoch, a row for each run.
+
+    Args:
+        runs: results of an experiment.
+        retested: results of the same runs, tested in another way, for the last column.
+        data: name of the data set.
+        models: names, in the order of the rows.
+
+    Returns:
+        str: a table of Markdown. What was not evaluated has a dash.
+
+    Raises:
+        ConfigError: there is no run of a model.
+    """
+    other = {(run["model"], run["seed"]): run["AP"] for run in retested}
+    chosen = [run for model in models for run in select(runs, data, model)]
+    curves = [{row["epoch"]: row["AP"] for row in run["by_epoch"]} for run in chosen]
+    epochs = sorted(set().union(*curves))
+    rows = [
+        [
+            run["model"],
+            str(run["seed"]),
+            *(_points(curve.get(epoch)) for epoch in epochs),
+            _points(other.get((run["model"], run["seed"]))),
+        ]
+        for run, curve in zip(chosen, curves, strict=True)
+    ]
+    return markdown_table(["model", "seed", *map(str, epochs), "retested"], rows)
+
+
+def _points(number: float | None) -> str:
+    return "–" if number is None else f"{number:.1f}"
+
+
 def table_of_layers(files: Sequence[str | Path], column: str) -> str:
     """Lay out one column of what was followed, a row for each file, by layer.
 
@@ -231,6 +268,7 @@ def fill_page(page: str | Path) -> None:
 
     ``<!-- runs: FOLDER DATA REFERENCE MODEL ... -->`` starts a table,
     ``<!-- classes: FOLDER DATA MODEL ... -->`` one by class,
+    ``<!-- epochs: FOLDER RETESTED DATA MODEL ... -->`` one by epoch,
     ``<!-- layers: FOLDER COLUMN FILE ... -->`` one by layer, of files without their
     ``.json``, ``<!-- errors: FOLDER FILE ... -->`` one of kinds of error, and
     ``<!-- keeps: FOLDER DATA MODEL REFERENCE [METRIC] -->`` a figure in a sentence; all
@@ -252,6 +290,9 @@ def fill_page(page: str | Path) -> None:
             ),
             "classes": lambda folder, data, *models: table_of_classes(
                 load_runs(root / folder), data, models
+            ),
+            "epochs": lambda folder, retested, data, *models: table_of_epochs(
+                load_runs(root / folder), load_runs(root / retested), data, models
             ),
             "layers": lambda folder, column, *names: table_of_layers(
                 files(folder, names), column

@@ -97,9 +97,11 @@ def test_a_page_is_filled_again_and_again(tmp_path):
         "It keeps <!-- keeps: runs cells lite dino -->?<!-- end --> of it.\n"
         "<!-- runs: runs cells dino lite -->\n<!-- end -->\n"
         "<!-- classes: runs cells dino -->\n<!-- end -->\n"
+        "<!-- epochs: runs again cells dino lite -->\n<!-- end -->\n"
         "<!-- layers: . entropy a -->\n<!-- end -->\n"
         "<!-- errors: . b -->\n<!-- end -->\nAfter.\n"
     )
+    write(tmp_path / "again", [run("dino", 1, 53.0)])
     layers = [{"layer": "encoder.layers.0", "entropy": 0.25}]
     layers.append({"layer": "decoder.layers.0", "entropy": None})
     (tmp_path / "a.json").write_text(json.dumps({"layers": layers}))
@@ -110,6 +112,8 @@ def test_a_page_is_filled_again_and_again(tmp_path):
     assert "98.0% (95 % interval 98.0% to 98.1%, 2 seeds)<!-- end --> of it" in text
     assert "| lite | 3 |" in text
     assert "| dino | 3 | 54.0 ± 5.3 | 27.0 ± 2.6 |" in text
+    assert "| model | seed | 1 | 2 | retested |" in text
+    assert "| dino | 1 | 52.0 | 52.0 | 53.0 |\n| dino | 2 | 60.0 | 60.0 | – |" in text
     assert "| run | encoder 0 | decoder 0 |" in text
     assert "| a | 0.25 | – |" in text
     assert "| run | AP50 | classification | localisation |" in text
