@@ -53,10 +53,10 @@ def test_the_page_shows_every_measurement(repository):
 
 
 def test_a_measurement_without_a_row_of_the_headline_is_refused(docs):
-    file = docs / HEADLINES[2].file
+    file = docs / HEADLINES[-1].file
     measurement = json.loads(file.read_text())
     measurement["rows"] = [
-        row for row in measurement["rows"] if row["subject"] != HEADLINES[2].stock
+        row for row in measurement["rows"] if row["subject"] != HEADLINES[-1].stock
     ]
     file.write_text(json.dumps(measurement))
     with pytest.raises(ConfigError, match=r"training-.*\.json has 0 rows of .*'train"):
