@@ -54,6 +54,7 @@ def _key_aware_attention(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     key: Tensor | None,
+    predicted_logits: Tensor | None,
 ) -> Tensor:
     return torch.zeros_like(query, dtype=value.dtype).flatten(2)
 
@@ -83,7 +84,7 @@ def _count_plain(inputs: list, outputs: list) -> Counter:
 
 
 def _count_key_aware(inputs: list, outputs: list) -> Counter:
-    _, value, _, _, sampling_locations, _ = inputs
+    _, value, _, _, sampling_locations, _, _ = inputs
     num_sampled = _num_sampled(value, sampling_locations)
     # Keys and values are two gathers in the paper's code, even where they are equal
     # and the operator gathers once; then query · key and weights · value.

@@ -86,7 +86,7 @@ def check(args: argparse.Namespace) -> bool:
     ran: set[str] = set()
     right = True
     for result in check_backends(chosen, args.device, tuple(args.shape), args.queries):
-        label = f"{result.backend:<10} {_name(result.dtype):<9} {result.kind:<24}"
+        label = f"{result.backend:<10} {_name(result.dtype):<9} {result.kind:<28}"
         if result.why_not is not None:
             print(f"{label} not run: {result.why_not}", flush=True)
             continue

@@ -19,6 +19,7 @@ def check_key_aware_inputs(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     key: Tensor | None,
+    predicted_logits: Tensor | None,
 ) -> None:
     """Refuse arguments that break the contract of key-aware attention.
 
@@ -40,6 +41,10 @@ def check_key_aware_inputs(
             f"but got {tuple(query.shape)}"
         )
     _check_dtype_and_device(query, "query", value)
+    if predicted_logits is not None:
+        _check_of_samples(
+            predicted_logits, "predicted_logits", sampling_locations, value
+        )
 
 
 def check_plain_inputs(
@@ -58,18 +63,7 @@ def check_plain_inputs(
     _check_value(value, "value")
     _check_sampling_locations(sampling_locations, value)
     _check_levels(spatial_shapes, level_start_index, sampling_locations, value)
-    expected = tuple(sampling_locations.shape[:-1])
-    if tuple(attention_weights.shape) != expected:
-        raise ValueError(
-            "attention_weights must have the shape of sampling_locations without "
-            f"its last dimension, {expected}, but got {tuple(attention_weights.shape)}"
-        )
-    if attention_weights.dtype not in (value.dtype, torch.float32):
-        raise TypeError(
-            f"attention_weights must be {value.dtype} as value is, or torch.float32, "
-            f"but got {attention_weights.dtype}"
-        )
-    _check_device(attention_weights, "attention_weights", value)
+    _check_of_samples(attention_weights, "attention_weights", sampling_locations, value)
 
 
 def _check_value(value: Tensor, name: str) -> None:
@@ -105,6 +99,24 @@ def _check_sampling_locations(sampling_locations: Tensor, value: Tensor) -> None
             f"but got {sampling_locations.dtype}"
         )
     _check_device(sampling_locations, "sampling_locations", value)
+
+
+def _check_of_samples(
+    tensor: Tensor, name: str, sampling_locations: Tensor, value: Tensor
+) -> None:
+    """Refuse what is not a number for each sample."""
+    expected = tuple(sampling_locations.shape[:-1])
+    if tuple(tensor.shape) != expected:
+        raise ValueError(
+            f"{name} must have the shape of sampling_locations without its last "
+            f"dimension, {expected}, but got {tuple(tensor.shape)}"
+        )
+    if tensor.dtype not in (value.dtype, torch.float32):
+        raise TypeError(
+            f"{name} must be {value.dtype} as value is, or torch.float32, but got "
+            f"{tensor.dtype}"
+        )
+    _check_device(tensor, name, value)
 
 
 def _check_levels(

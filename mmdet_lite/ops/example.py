@@ -10,8 +10,11 @@ from torch import Tensor
 STRIDES = (8, 16, 32, 64)
 NUM_HEADS, HEAD_DIMS, NUM_POINTS = 8, 32, 4
 
-KINDS = ("plain", "key-aware", "key-aware, separate key")
-"""The operators, key-aware attention with and without keys of its own."""
+SEPARATE_KEY = "key-aware, separate key"
+PREDICTED_LOGITS = "key-aware, predicted logits"
+KINDS = ("plain", "key-aware", SEPARATE_KEY, PREDICTED_LOGITS)
+"""The operators, key-aware attention with and without keys of its own, and with logits
+that the query predicts."""
 
 
 def example_arguments(
@@ -60,6 +63,7 @@ def example_arguments(
         "level_start_index": sizes.cumsum(0) - sizes,
         "sampling_locations": locations,
         "attention_weights": weights.flatten(3).softmax(-1).view(weights.shape),
+        "predicted_logits": torch.randn(weights.shape, generator=generator),
     }
     return {name: tensor.to(device) for name, tensor in arguments.items()}
 
@@ -84,7 +88,7 @@ def cast_arguments(
 ) -> dict[str, Tensor]:
     """Give the features a dtype; locations keep float32 but for float64."""
     cast = dict(arguments)
-    for name in ("query", "value", "key", "attention_weights"):
+    for name in ("query", "value", "key", "attention_weights", "predicted_logits"):
         cast[name] = arguments[name].to(dtype)
     if dtype == torch.float64:
         cast["sampling_locations"] = arguments["sampling_locations"].double()
@@ -117,7 +121,11 @@ def arguments_of(kind: str, arguments: dict[str, Tensor]) -> dict[str, Any]:
     picked: dict[str, Tensor | None] = {
         name: arguments[name] for name in ("query", *names)
     }
-    picked["key"] = arguments["key"] if kind == "key-aware, separate key" else None
+    for kind_with_it, name in (
+        (SEPARATE_KEY, "key"),
+        (PREDICTED_LOGITS, "predicted_logits"),
+    ):
+        picked[name] = arguments[name] if kind == kind_with_it else None
     return picked
 
 

@@ -15,6 +15,7 @@ def key_aware_deformable_attention(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     key: Tensor | None = None,
+    predicted_logits: Tensor | None = None,
     backend: str = "auto",
 ) -> Tensor:
     """Key-aware deformable attention (Lite DETR, section 4.4).
@@ -23,6 +24,9 @@ def key_aware_deformable_attention(
     by ``softmax(query · key / sqrt(head_dims))`` over all ``num_levels * num_points``
     samples of a query and head. A sample outside its map has key and value zero: its
     logit is 0 and it keeps its place in the softmax.
+
+    Beyond the paper, logits that the query predicts by itself, as in plain deformable
+    attention, can be added to these before the softmax.
 
     Args:
         query: (batch, num_queries, num_heads, head_dims), projected queries.
@@ -34,6 +38,10 @@ def key_aware_deformable_attention(
             (x, y), a level's width and height being 1; float32 or the dtype of value.
             NaN and infinity count as outside.
         key: the shape of value; None means that the key is the value.
+        predicted_logits: (batch, num_queries, num_heads, num_levels, num_points),
+            added to ``query · key / sqrt(head_dims)``; float32 or the dtype of value.
+            They are all that the logit of a sample outside its map is. None adds
+            nothing.
         backend: ``'auto'`` or the name of one of
             :func:`~mmdet_lite.ops.available_backends`.
 
@@ -49,13 +57,25 @@ def key_aware_deformable_attention(
         BackendUnavailableError: the backend asked for cannot run here.
     """
     check_key_aware_inputs(
-        query, value, spatial_shapes, level_start_index, sampling_locations, key
+        query,
+        value,
+        spatial_shapes,
+        level_start_index,
+        sampling_locations,
+        key,
+        predicted_logits,
     )
     chosen = select_backend(
         backend, value.device, value.dtype, Sizes.of(value, sampling_locations)
     )
     return chosen.key_aware(
-        query, value, spatial_shapes, level_start_index, sampling_locations, key
+        query,
+        value,
+        spatial_shapes,
+        level_start_index,
+        sampling_locations,
+        key,
+        predicted_logits,
     )
 
 

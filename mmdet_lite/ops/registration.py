@@ -60,8 +60,9 @@ def register_key_aware_operator(name: str, fake: Callable, num_saved: int) -> No
 
     The backward operator takes the gradient of the output, what the forward one gave
     it besides, and all inputs (query, value, key, spatial_shapes, level_start_index,
-    sampling_locations). It returns the gradients of query, value, key (no numbers
-    without one) and locations.
+    sampling_locations, predicted_logits). It returns the gradients of query, value,
+    key, locations and predicted logits: no numbers for a key and for predicted logits
+    that are None.
 
     Args:
         name: of the forward operator, without the namespace.
@@ -77,18 +78,22 @@ def register_key_aware_operator(name: str, fake: Callable, num_saved: int) -> No
 
     def differentiate(ctx, grad_output: Tensor, *_) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
-        grad_query, grad_value, grad_key, grad_locations = backward(grad_output, *saved)
-        key = saved[num_saved + 2]
+        _, _, key, _, _, _, predicted_logits = saved[num_saved:]
+        grad_query, grad_value, grad_key, grad_locations, grad_logits = backward(
+            grad_output, *saved
+        )
         grad_key = None if key is None else grad_key
-        return grad_query, grad_value, grad_key, None, None, grad_locations
+        grad_logits = None if predicted_logits is None else grad_logits
+        return grad_query, grad_value, grad_key, None, None, grad_locations, grad_logits
 
     def fake_backward(grad_output: Tensor, *arguments: Any) -> tuple:
-        query, value, key, _, _, sampling_locations = arguments[num_saved:]
+        query, value, key, _, _, locations, predicted_logits = arguments[num_saved:]
         return (
             query.new_empty(query.shape),
             value.new_empty(value.shape),
-            value.new_empty(0) if key is None else key.new_empty(key.shape),
-            sampling_locations.new_empty(sampling_locations.shape),
+            empty_gradient(key, value),
+            locations.new_empty(locations.shape),
+            empty_gradient(predicted_logits, value),
         )
 
     register_operator(name, fake, fake_backward, differentiate, save)
@@ -113,6 +118,16 @@ def empty_output(query_like: Tensor, value: Tensor) -> Tensor:
         value: (batch, num_tokens, num_heads, head_dims).
     """
     return value.new_empty(*query_like.shape[:2], value.shape[2] * value.shape[3])
+
+
+def empty_gradient(tensor: Tensor | None, value: Tensor) -> Tensor:
+    """The gradient of an input that may be None, and then has no numbers.
+
+    Args:
+        tensor: the input.
+        value: says where such a gradient is and which dtype it has.
+    """
+    return value.new_empty(0) if tensor is None else tensor.new_empty(tensor.shape)
 
 
 def alert_not_deterministic(name: str) -> None:

@@ -11,7 +11,7 @@ from mmdet_lite.ops import (
 from mmdet_lite.ops.example import run_with_gradients
 
 SHAPES = ((7, 5), (4, 3), (2, 2))
-KINDS = ("key is value", "separate key", "plain")
+KINDS = ("key is value", "separate key", "predicted logits", "plain")
 
 
 class Case:
@@ -61,6 +61,8 @@ class Case:
             self.tensors["query"] = normal(batch, queries, heads, head_dims).to(dtype)
         if kind == "separate key":
             self.tensors["key"] = normal(*self.tensors["value"].shape).to(dtype)
+        if kind == "predicted logits":
+            self.tensors["predicted_logits"] = normal(*locations.shape[:-1]).to(dtype)
         # Drawn on the CPU, so that the numbers are the same everywhere.
         self.spatial_shapes = self.spatial_shapes.to(device)
         self.level_start_index = self.level_start_index.to(device)
@@ -101,7 +103,7 @@ class Case:
             inputs = (value, *levels, locations, self.tensors["attention_weights"])
         else:
             rows = (self.tensors["query"], value, self.tensors.get("key"))
-            inputs = (*rows, *levels, locations)
+            inputs = (*rows, *levels, locations, self.tensors.get("predicted_logits"))
         operator = getattr(torch.ops.mmdet_lite, name).default
         backward = getattr(torch.ops.mmdet_lite, f"{name}_backward").default
         results = operator(*inputs)

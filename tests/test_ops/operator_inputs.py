@@ -19,6 +19,7 @@ class OperatorInputs:
     level_start_index: Tensor
     sampling_locations: Tensor
     attention_weights: Tensor
+    predicted_logits: Tensor
 
     def key_aware(self) -> dict[str, Tensor]:
         """Arguments of key-aware attention in which the key is the value."""
@@ -71,4 +72,5 @@ def make_inputs(
         level_start_index=sizes.cumsum(0) - sizes,
         sampling_locations=locations.to(dtype),
         attention_weights=weights.to(dtype),
+        predicted_logits=normal(*points).to(dtype),
     )

@@ -39,6 +39,7 @@ def key_aware_attention(
     spatial_shapes: Tensor,
     sampling_locations: Tensor,
     key: Tensor | None = None,
+    predicted_logits: Tensor | None = None,
 ) -> Tensor:
     """Loop over batch, queries and heads; (batch, num_queries, heads * dims)."""
     key = value if key is None else key
@@ -51,7 +52,10 @@ def key_aware_attention(
                 values = sampled(value[b, :, m], spatial_shapes, points)
                 keys = sampled(key[b, :, m], spatial_shapes, points)
                 logits = torch.stack([query[b, q, m] @ k for k in keys])
-                exponentials = (logits / math.sqrt(dims)).exp()
+                logits = logits / math.sqrt(dims)
+                if predicted_logits is not None:
+                    logits = logits + predicted_logits[b, q, m].flatten()
+                exponentials = logits.exp()
                 weights = exponentials / exponentials.sum()
                 rows.append(sum(w * v for w, v in zip(weights, values, strict=True)))
     return torch.stack(rows).view(batch, num_queries, num_heads * dims)

@@ -272,6 +272,33 @@ def test_plain_takes_float32_weights_with_half_values(subject):
     subject.compare(case, torch.bfloat16)
 
 
+def test_key_aware_takes_float32_predictions_with_half_values(subject):
+    case = subject.case("predicted logits", torch.bfloat16, head_dims=32)
+    case.tensors["predicted_logits"] = case.tensors["predicted_logits"].float()
+    subject.compare(case, torch.bfloat16)
+
+
+def test_predictions_alone_are_the_logits_of_plain_attention(subject):
+    case = subject.case("predicted logits", head_dims=32)
+    output = case.call(subject.name, query=torch.zeros_like(case.tensors["query"]))
+    del case.tensors["query"]
+    logits = case.tensors.pop("predicted_logits")
+    weights = logits.flatten(3).softmax(-1).view(logits.shape)
+    case.kind = "plain"
+    expected = case.call(subject.name, attention_weights=weights)
+    torch.testing.assert_close(output, expected)
+
+
+def test_predictions_of_zero_change_nothing(subject):
+    case = subject.case("separate key", head_dims=32)
+    expected = case.run(subject.name)
+    locations = case.tensors["sampling_locations"]
+    case.tensors["predicted_logits"] = torch.zeros_like(locations[..., 0])
+    results = case.run(subject.name)
+    del results["predicted_logits"]
+    subject.assert_same(results, expected)
+
+
 def test_plain_is_the_operator_of_mmcv(subject):
     case = subject.case("plain", torch.float32, head_dims=32)
     expected = multi_scale_deformable_attn_pytorch(

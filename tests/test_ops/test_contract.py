@@ -29,11 +29,18 @@ from mmdet_lite.ops import (
         ("key", lambda t: t[:, :-1], ValueError),
         ("key", lambda t: t.float(), TypeError),
         ("key", lambda t: t.to("meta"), ValueError),
+        ("predicted_logits", lambda t: t.flatten(3), ValueError),
+        ("predicted_logits", lambda t: t.half(), TypeError),
+        ("predicted_logits", lambda t: t.to("meta"), ValueError),
     ],
 )
 def test_key_aware_attention_refuses(name, change, error):
     inputs = make_inputs()
-    arguments = {**inputs.key_aware(), "key": inputs.key}
+    arguments = {
+        **inputs.key_aware(),
+        "key": inputs.key,
+        "predicted_logits": inputs.predicted_logits,
+    }
     arguments[name] = change(arguments[name])
     expected_name = "spatial_shapes" if name == "value" else name
     with pytest.raises(error, match=f"{name}|{expected_name}"):

@@ -1,5 +1,7 @@
 """The reference backend is the definition: held against loops and derivatives."""
 
+import math
+
 import pytest
 import torch
 from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
@@ -21,13 +23,17 @@ def gradients(output: torch.Tensor, *inputs: torch.Tensor) -> tuple[torch.Tensor
     return torch.autograd.grad((output.flatten() * weights).sum(), inputs)
 
 
+@pytest.mark.parametrize("predicted", [False, True])
 @pytest.mark.parametrize("separate_key", [False, True])
-def test_key_aware_attention_equals_the_loop(separate_key):
+def test_key_aware_attention_equals_the_loop(separate_key, predicted):
     inputs = make_inputs()
     differentiable = [inputs.query, inputs.value, inputs.sampling_locations]
     key = inputs.key if separate_key else None
+    predicted_logits = inputs.predicted_logits if predicted else None
     if separate_key:
         differentiable.append(key)
+    if predicted:
+        differentiable.append(predicted_logits)
     for tensor in differentiable:
         tensor.requires_grad_()
     expected = key_aware_attention(
@@ -36,8 +42,11 @@ def test_key_aware_attention_equals_the_loop(separate_key):
         inputs.spatial_shapes,
         inputs.sampling_locations,
         key,
+        predicted_logits,
     )
-    actual = key_aware_deformable_attention(**inputs.key_aware(), key=key, **REFERENCE)
+    actual = key_aware_deformable_attention(
+        **inputs.key_aware(), key=key, predicted_logits=predicted_logits, **REFERENCE
+    )
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(
         gradients(actual, *differentiable),
@@ -85,7 +94,7 @@ def test_plain_attention_equals_mmcv():
 def test_key_aware_attention_has_right_derivatives(separate_key):
     inputs = make_inputs(batch=1, num_queries=3, num_points=2)
 
-    def run(query, value, locations, key):
+    def run(query, value, locations, predicted_logits, key):
         return key_aware_deformable_attention(
             query,
             value,
@@ -93,11 +102,18 @@ def test_key_aware_attention_has_right_derivatives(separate_key):
             inputs.level_start_index,
             locations,
             key=key if separate_key else None,
+            predicted_logits=predicted_logits,
             **REFERENCE,
         )
 
-    arguments = (inputs.query, inputs.value, inputs.sampling_locations, inputs.key)
-    for tensor in arguments[: 4 if separate_key else 3]:
+    arguments = (
+        inputs.query,
+        inputs.value,
+        inputs.sampling_locations,
+        inputs.predicted_logits,
+        inputs.key,
+    )
+    for tensor in arguments[: 5 if separate_key else 4]:
         tensor.requires_grad_()
     assert gradcheck(run, arguments, eps=1e-6, atol=1e-6)
     # grid_sample has no second derivative by location.
@@ -116,6 +132,21 @@ def test_a_sample_outside_keeps_its_place_in_the_softmax():
     # The last map is 1x2: the middle of it is inside.
     output = key_aware_deformable_attention(**inputs.key_aware(), **REFERENCE)
     torch.testing.assert_close(output, torch.full_like(output, 5 / 6))
+
+
+def test_a_sample_outside_has_its_predicted_logit_alone():
+    inputs = make_inputs(batch=1, num_queries=1, num_heads=1, num_points=2)
+    inputs.value.fill_(1.0)
+    inputs.query.fill_(0.0)
+    inputs.sampling_locations.fill_(0.5)
+    inputs.sampling_locations[0, 0, 0, 0, 0] = 5.0
+    inputs.predicted_logits.fill_(0.0)
+    inputs.predicted_logits[0, 0, 0, 0, 0] = math.log(5.0)
+    output = key_aware_deformable_attention(
+        **inputs.key_aware(), predicted_logits=inputs.predicted_logits, **REFERENCE
+    )
+    # It weighs as much as the five others together.
+    torch.testing.assert_close(output, torch.full_like(output, 1 / 2))
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1e9])

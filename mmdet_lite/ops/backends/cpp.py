@@ -37,6 +37,9 @@ def _load_library() -> str | None:
         torch.ops.load_library(spec.origin)
     except OSError as error:
         return f"its kernels do not fit this PyTorch: {build} ({error})"
+    schema = torch.ops.mmdet_lite.key_aware_attention_cpu.default._schema
+    if schema.arguments[-1].name != "predicted_logits":
+        return f"its kernels are those of an older version: {build}"
     return None
 
 
@@ -61,6 +64,7 @@ def key_aware_deformable_attention(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     key: Tensor | None,
+    predicted_logits: Tensor | None,
 ) -> Tensor:
     """Args and result as in :func:`mmdet_lite.ops.key_aware_deformable_attention`.
 
@@ -69,7 +73,13 @@ def key_aware_deformable_attention(
     if key is value:
         key = None
     return torch.ops.mmdet_lite.key_aware_attention_cpu(
-        query, value, key, spatial_shapes, level_start_index, sampling_locations
+        query,
+        value,
+        key,
+        spatial_shapes,
+        level_start_index,
+        sampling_locations,
+        predicted_logits,
     )
 
 
@@ -89,7 +99,9 @@ def multi_scale_deformable_attention(
     )
 
 
-def _fake_key_aware(query, value, key, spatial_shapes, level_start_index, locations):
+def _fake_key_aware(
+    query, value, key, spatial_shapes, level_start_index, locations, predicted_logits
+):
     return empty_output(query, value)
 
 

@@ -6,15 +6,17 @@ sampled key or value. With ``forward(value, weights)`` and ``backward(value, wei
 grad)``, the gradient of a point's weight is ``grad · value at the point``; so the
 backward kernel, given the query as ``grad``, returns ``query · key`` of every point:
 
-    logits = backward(key, 0, query).weights / sqrt(D);    weights = softmax(logits)
+    logits = backward(key, 0, query).weights / sqrt(D) + predicted logits
+    weights = softmax(logits)
     output = forward(value, weights)
 
 and, ``grad`` being the gradient of the output,
 
     grad_value, grad_weights = backward(value, weights, grad)
-    grad_logits = softmax's derivative of grad_weights, / sqrt(D)
-    grad_query = forward(key, grad_logits)
-    grad_key = backward(key, grad_logits, query).value
+    grad_predicted_logits = softmax's derivative of grad_weights
+    grad_products = grad_predicted_logits / sqrt(D)
+    grad_query = forward(key, grad_products)
+    grad_key = backward(key, grad_products, query).value
 
 The gradient of the locations is the sum of those of the last two backward calls.
 
@@ -92,6 +94,7 @@ def key_aware_deformable_attention(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     key: Tensor | None,
+    predicted_logits: Tensor | None,
 ) -> Tensor:
     """Args and result as in :func:`mmdet_lite.ops.key_aware_deformable_attention`.
 
@@ -100,7 +103,13 @@ def key_aware_deformable_attention(
     if key is value:
         key = None
     return torch.ops.mmdet_lite.key_aware_attention_mmcv(
-        query, value, key, spatial_shapes, level_start_index, sampling_locations
+        query,
+        value,
+        key,
+        spatial_shapes,
+        level_start_index,
+        sampling_locations,
+        predicted_logits,
     )[0]
 
 
@@ -197,6 +206,7 @@ def _key_aware(
     spatial_shapes: Tensor,
     level_start_index: Tensor,
     sampling_locations: Tensor,
+    predicted_logits: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """The output and, for the derivative, the attention weights."""
     sampling = _Sampling(value, spatial_shapes, level_start_index, sampling_locations)
@@ -207,6 +217,8 @@ def _key_aware(
         keys, nothing, sampling.prepare(query), torch.zeros_like(keys)
     )
     logits = products.flatten(3) * value.shape[3] ** -0.5
+    if predicted_logits is not None:
+        logits = logits + sampling.prepare(predicted_logits).flatten(3)
     weights = logits.softmax(-1).view(products.shape)
     return sampling.forward(values, weights).to(value.dtype), weights
 
@@ -223,8 +235,12 @@ def _key_aware_backward(
     spatial_shapes: Tensor,
     level_start_index: Tensor,
     sampling_locations: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of query, value, key (no numbers without one) and locations."""
+    predicted_logits: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of query, value, key, locations and predicted logits.
+
+    No numbers for a key and for predicted logits that are None.
+    """
     alert_not_deterministic("key_aware_attention_mmcv_backward")
     sampling = _Sampling(value, spatial_shapes, level_start_index, sampling_locations)
     queries = sampling.prepare(query)
@@ -236,20 +252,24 @@ def _key_aware_backward(
 
     weighted = weights * grad_weights
     mean = weighted.sum((-2, -1), keepdim=True)
-    grad_logits = (weighted - weights * mean) * value.shape[3] ** -0.5
+    grad_logits = weighted - weights * mean
+    grad_products = grad_logits * value.shape[3] ** -0.5
 
     if key is None:
         keys, grad_key = values, grad_value
     else:
         keys = sampling.prepare(key)
         grad_key = torch.zeros_like(keys)
-    grad_query = sampling.forward(keys, grad_logits).view(query.shape)
-    grad_locations_by_key, _ = sampling.backward(keys, grad_logits, queries, grad_key)
+    grad_query = sampling.forward(keys, grad_products).view(query.shape)
+    grad_locations_by_key, _ = sampling.backward(keys, grad_products, queries, grad_key)
     return (
         grad_query.to(query.dtype),
         grad_value.to(value.dtype),
         value.new_empty(0) if key is None else grad_key.to(key.dtype),
         (grad_locations + grad_locations_by_key).to(sampling_locations.dtype),
+        value.new_empty(0)
+        if predicted_logits is None
+        else grad_logits.to(predicted_logits.dtype),
     )
 
 
@@ -295,7 +315,9 @@ def _plain_backward(
     )
 
 
-def _fake_key_aware(query, value, key, spatial_shapes, level_start_index, locations):
+def _fake_key_aware(
+    query, value, key, spatial_shapes, level_start_index, locations, predicted_logits
+):
     is_half = value.dtype in (torch.float16, torch.bfloat16)
     dtype = torch.float32 if is_half else value.dtype
     return (

@@ -24,8 +24,11 @@ def key_aware_deformable_attention(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     key: Tensor | None,
+    predicted_logits: Tensor | None,
 ) -> Tensor:
     """Weigh the sampled values by softmax(query · sampled keys / sqrt(head_dims)).
+
+    The predicted logits, if there are, are added before the softmax.
 
     Args and result as in :func:`mmdet_lite.ops.key_aware_deformable_attention`.
     """
@@ -34,7 +37,8 @@ def key_aware_deformable_attention(
     shapes = _read_levels(spatial_shapes, level_start_index, value.shape[1])
     values = _sample_levels(value.to(dtype), shapes, locations)
     keys = values if key is None else _sample_levels(key.to(dtype), shapes, locations)
-    return _weighted_sum(values, _attention_weights(query.to(dtype), keys), value)
+    weights = _attention_weights(query.to(dtype), keys, predicted_logits)
+    return _weighted_sum(values, weights, value)
 
 
 def key_aware_attention_weights(
@@ -43,6 +47,7 @@ def key_aware_attention_weights(
     spatial_shapes: Tensor,
     level_start_index: Tensor,
     sampling_locations: Tensor,
+    predicted_logits: Tensor | None = None,
 ) -> Tensor:
     """The weights that key-aware attention gives to its samples, to look at them.
 
@@ -57,7 +62,7 @@ def key_aware_attention_weights(
     shapes = _read_levels(spatial_shapes, level_start_index, key.shape[1])
     keys = _sample_levels(key.to(dtype), shapes, sampling_locations.to(dtype))
     batch, num_queries, num_heads, num_levels, num_points = sampling_locations.shape[:5]
-    weights = _attention_weights(query.to(dtype), keys)
+    weights = _attention_weights(query.to(dtype), keys, predicted_logits)
     return weights.view(
         batch, num_heads, num_queries, num_levels, num_points
     ).transpose(1, 2)
@@ -77,10 +82,7 @@ def multi_scale_deformable_attention(
     dtype = _compute_dtype(value)
     shapes = _read_levels(spatial_shapes, level_start_index, value.shape[1])
     values = _sample_levels(value.to(dtype), shapes, sampling_locations.to(dtype))
-    # (batch, num_queries, num_heads, levels, points)
-    # -> (batch * num_heads, 1, num_queries, levels * points)
-    weights = attention_weights.to(dtype).permute(0, 2, 1, 3, 4).flatten(3)
-    return _weighted_sum(values, weights.flatten(0, 1).unsqueeze(1), value)
+    return _weighted_sum(values, _by_head(attention_weights.to(dtype)), value)
 
 
 def _compute_dtype(value: Tensor) -> torch.dtype:
@@ -156,12 +158,25 @@ def _sample_levels(
     return torch.cat(samples, dim=-1)
 
 
-def _attention_weights(query: Tensor, keys: Tensor) -> Tensor:
+def _by_head(numbers: Tensor) -> Tensor:
+    """Numbers of the samples as :func:`_sample_levels` has these.
+
+    (batch, num_queries, num_heads, num_levels, num_points)
+    -> (batch * num_heads, 1, num_queries, num_levels * num_points)
+    """
+    return numbers.permute(0, 2, 1, 3, 4).flatten(3).flatten(0, 1).unsqueeze(1)
+
+
+def _attention_weights(
+    query: Tensor, keys: Tensor, predicted_logits: Tensor | None
+) -> Tensor:
     """Softmax of query · sampled keys / sqrt(head_dims) over the samples of a query.
 
     Args:
         query: (batch, num_queries, num_heads, head_dims).
         keys: what :func:`_sample_levels` returns.
+        predicted_logits: (batch, num_queries, num_heads, num_levels, num_points), added
+            before the softmax; None for nothing.
 
     Returns:
         Tensor: (batch * num_heads, 1, num_queries, num_levels * num_points).
@@ -169,6 +184,8 @@ def _attention_weights(query: Tensor, keys: Tensor) -> Tensor:
     # (batch, num_queries, num_heads, head_dims) -> (batch * num_heads, ..., 1)
     queries = query.permute(0, 2, 3, 1).flatten(0, 1).unsqueeze(-1)
     logits = (queries * keys).sum(1, keepdim=True) * query.shape[3] ** -0.5
+    if predicted_logits is not None:
+        logits = logits + _by_head(predicted_logits.to(logits.dtype))
     return logits.softmax(-1)
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..probe import fault_of
 from ..registration import (
     alert_not_deterministic,
+    empty_gradient,
     empty_output,
     register_key_aware_operator,
     register_plain_operator,
@@ -88,6 +89,7 @@ def key_aware_deformable_attention(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     key: Tensor | None,
+    predicted_logits: Tensor | None,
 ) -> Tensor:
     """Args and result as in :func:`mmdet_lite.ops.key_aware_deformable_attention`.
 
@@ -98,7 +100,13 @@ def key_aware_deformable_attention(
     # The derivative needs the output as it is before it is rounded to half precision:
     # from the rounded one, the gradients of query and locations lose three digits.
     output, _ = torch.ops.mmdet_lite.key_aware_attention_triton(
-        query, value, key, spatial_shapes, level_start_index, sampling_locations
+        query,
+        value,
+        key,
+        spatial_shapes,
+        level_start_index,
+        sampling_locations,
+        predicted_logits,
     )
     return output.to(value.dtype)
 
@@ -179,10 +187,17 @@ def _key_aware(
     spatial_shapes: Tensor,
     level_start_index: Tensor,
     sampling_locations: Tensor,
+    predicted_logits: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """The output in float32 and, for the derivative, the logits' log-sum-exp."""
     output, log_sum = _fake_key_aware(
-        query, value, key, spatial_shapes, level_start_index, sampling_locations
+        query,
+        value,
+        key,
+        spatial_shapes,
+        level_start_index,
+        sampling_locations,
+        predicted_logits,
     )
     _launch(
         "key_aware_forward",
@@ -194,11 +209,14 @@ def _key_aware(
             spatial_shapes,
             level_start_index,
             sampling_locations,
+            # What is not read still needs an address.
+            value if predicted_logits is None else predicted_logits,
         ),
         (output, log_sum),
         value,
         sampling_locations,
         key_is_value=key is None,
+        logits_are_predicted=predicted_logits is not None,
     )
     return output, log_sum
 
@@ -216,13 +234,18 @@ def _key_aware_backward(
     spatial_shapes: Tensor,
     level_start_index: Tensor,
     sampling_locations: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of query, value, key (no numbers without one) and locations."""
+    predicted_logits: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of query, value, key, locations and predicted logits.
+
+    No numbers for a key and for predicted logits that are None.
+    """
     alert_not_deterministic("key_aware_attention_triton_backward")
     grad_query = query.new_empty(query.shape)
     grad_locations = sampling_locations.new_empty(sampling_locations.shape)
     grad_value = value.new_zeros(value.shape, dtype=torch.float32)
     grad_key = grad_value if key is None else torch.zeros_like(grad_value)
+    grad_logits = empty_gradient(predicted_logits, value)
     _launch(
         "key_aware_backward",
         BACKWARD_BLOCK_NUMBERS,
@@ -236,17 +259,20 @@ def _key_aware_backward(
             spatial_shapes,
             level_start_index,
             sampling_locations,
+            value if predicted_logits is None else predicted_logits,
         ),
-        (grad_query, grad_key, grad_value, grad_locations),
+        (grad_query, grad_key, grad_value, grad_locations, grad_logits),
         value,
         sampling_locations,
         key_is_value=key is None,
+        logits_are_predicted=predicted_logits is not None,
     )
     return (
         grad_query,
         grad_value.to(value.dtype),
         value.new_empty(0) if key is None else grad_key.to(key.dtype),
         grad_locations,
+        grad_logits,
     )
 
 
@@ -297,7 +323,9 @@ def _plain_backward(
     return grad_value.to(value.dtype), grad_locations, grad_weights
 
 
-def _fake_key_aware(query, value, key, spatial_shapes, level_start_index, locations):
+def _fake_key_aware(
+    query, value, key, spatial_shapes, level_start_index, locations, predicted_logits
+):
     batch, num_queries, num_heads, head_dims = query.shape
     return (
         query.new_empty(batch, num_queries, num_heads * head_dims, dtype=torch.float32),

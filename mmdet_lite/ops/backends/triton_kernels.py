@@ -129,12 +129,14 @@ def key_aware_forward(
     spatial_shapes_ptr,
     level_start_index_ptr,
     locations_ptr,
+    predicted_logits_ptr,
     output_ptr,
     log_sum_ptr,
     num_rows,
     num_queries,
     num_tokens,
     key_is_value: tl.constexpr,
+    logits_are_predicted: tl.constexpr,
     num_heads: tl.constexpr,
     head_dims: tl.constexpr,
     num_levels: tl.constexpr,
@@ -177,6 +179,11 @@ def key_aware_forward(
                     key_ptr, x, y, height, width, start, dim, num_heads, head_dims
                 )
             logit = tl.sum(query * key, axis=1, keep_dims=True)
+            if logits_are_predicted:
+                predicted = tl.load(
+                    predicted_logits_ptr + point, mask=exists, other=0.0
+                )
+                logit += predicted.to(tl.float32) * _LOG2_OF_E
             raised = tl.maximum(largest, logit)
             shrink = tl.exp2(largest - raised)
             weight = tl.exp2(logit - raised)
@@ -198,14 +205,17 @@ def key_aware_backward(
     spatial_shapes_ptr,
     level_start_index_ptr,
     locations_ptr,
+    predicted_logits_ptr,
     grad_query_ptr,
     grad_key_ptr,
     grad_value_ptr,
     grad_locations_ptr,
+    grad_predicted_logits_ptr,
     num_rows,
     num_queries,
     num_tokens,
     key_is_value: tl.constexpr,
+    logits_are_predicted: tl.constexpr,
     num_heads: tl.constexpr,
     head_dims: tl.constexpr,
     num_levels: tl.constexpr,
@@ -215,7 +225,8 @@ def key_aware_backward(
 ):
     """Write the gradients of query and locations, add to those of key and value.
 
-    With key_is_value all is added to the gradient of the value.
+    With key_is_value all is added to the gradient of the value. With
+    logits_are_predicted those of these logits are written too.
     """
     row, exists, image, head, place = _block_of_rows(
         num_rows, num_queries, num_heads, block
@@ -248,6 +259,11 @@ def key_aware_backward(
             # the corners: query · key is the logit, grad · value the gradient of the
             # attention weight.
             logit = tl.zeros([block, 1], tl.float32)
+            if logits_are_predicted:
+                predicted = tl.load(
+                    predicted_logits_ptr + point, mask=exists, other=0.0
+                )
+                logit += predicted.to(tl.float32)
             logit_by_x = tl.zeros([block, 1], tl.float32)
             logit_by_y = tl.zeros([block, 1], tl.float32)
             grad_weight = tl.zeros([block, 1], tl.float32)
@@ -278,6 +294,8 @@ def key_aware_backward(
                 sampled_key += bilinear * key
             weight = tl.exp2(logit * _LOG2_OF_E - log_sum)
             grad_logit = weight * (grad_weight - mean)
+            if logits_are_predicted:
+                tl.store(grad_predicted_logits_ptr + point, grad_logit, mask=exists)
             grad_query += grad_logit * scale * sampled_key
             grad_x = weight * grad_weight_by_x + grad_logit * logit_by_x
             grad_y = weight * grad_weight_by_y + grad_logit * logit_by_y

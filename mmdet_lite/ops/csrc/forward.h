@@ -119,6 +119,10 @@ void KeyAwareForward(const Inputs<T>& inputs, T* output, int64_t begin, int64_t 
       for (int64_t i = 0; i < padded; i += 8) {
         SumLanesOf8<T>(products + i, logits.get() + member * padded + i);
       }
+      if (inputs.predicted_logits != nullptr) {
+        AddPredicted(inputs.predicted_logits + row * num_samples, inputs.logit_scale,
+                     num_samples, logits.get() + member * padded);
+      }
     }
     for (int64_t member = 0; member < size; ++member) {
       normalisers[member] =

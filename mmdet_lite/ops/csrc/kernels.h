@@ -48,7 +48,9 @@ struct Inputs {
   const T* attention_weights;  // (B, Q, M, L, P), of plain attention only
   const T* query;              // (B, Q, M, D), of key-aware attention only
   const T* key;                // as value, of a separate key only
-  int64_t batch_stride;        // of value and key; their last dimension is dense
+  const T*
+      predicted_logits;  // (B, Q, M, L, P), added to query · key / sqrt(D); or null
+  int64_t batch_stride;  // of value and key; their last dimension is dense
   int64_t token_stride;
   int64_t head_stride;
   T logit_scale;  // 1 / sqrt(D), of the D before padding
@@ -61,6 +63,7 @@ struct QueryGradients {
   T* locations;          // (B, Q, M, L, P, 2)
   T* query;              // (B, Q, M, D), of key-aware attention only
   T* attention_weights;  // (B, Q, M, L, P), of plain attention only
+  T* predicted_logits;   // (B, Q, M, L, P), where there are such inputs
   // (B, M, L, Q, 4 * P), what token_backward reads of the points, in its order: of a
   // query's points in a level the locations (x, y), the attention weights, and the
   // gradients of the logits before scaling, query · key; 0 in plain attention.

@@ -59,6 +59,9 @@ inline void PrefetchQuery(const Inputs<T>& inputs, const T* grad_output, int64_t
   } else {
     Prefetch(inputs.attention_weights + row * num_samples, num_samples);
   }
+  if (inputs.predicted_logits != nullptr) {
+    Prefetch(inputs.predicted_logits + row * num_samples, num_samples);
+  }
   if (grad_output != nullptr) {
     Prefetch(grad_output + row * sizes.head_dims, sizes.head_dims);
   }

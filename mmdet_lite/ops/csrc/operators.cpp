@@ -115,7 +115,8 @@ class Arguments {
   Arguments(const Tensor& value, const Tensor& spatial_shapes,
             const Tensor& level_start_index, const Tensor& sampling_locations,
             const std::optional<Tensor>& attention_weights,
-            const std::optional<Tensor>& query, const std::optional<Tensor>& key) {
+            const std::optional<Tensor>& query, const std::optional<Tensor>& key,
+            const std::optional<Tensor>& predicted_logits) {
     TORCH_CHECK_VALUE(value.dim() == 4, "value must have 4 dimensions, but got ",
                       value.sizes());
     TORCH_CHECK_VALUE(value.size(3) > 0, "head_dims of value must not be 0");
@@ -141,11 +142,12 @@ class Arguments {
     value_ = PrepareTokens(value);
     locations_ = Prepare(sampling_locations, type_);
     if (attention_weights.has_value()) {
-      TORCH_CHECK_VALUE(
-          attention_weights->sizes() == sampling_locations.sizes().slice(0, 5),
-          "attention_weights ", attention_weights->sizes(),
-          " do not fit sampling_locations ", sampling_locations.sizes());
+      CheckSamples(*attention_weights, "attention_weights");
       attention_weights_ = Prepare(*attention_weights, type_);
+    }
+    if (predicted_logits.has_value()) {
+      CheckSamples(*predicted_logits, "predicted_logits");
+      predicted_logits_ = Prepare(*predicted_logits, type_);
     }
     if (query.has_value()) {
       CheckRows(*query, "query");
@@ -167,6 +169,13 @@ class Arguments {
                       ") is needed");
   }
 
+  // Refuses a tensor that is not (B, Q, M, L, P).
+  void CheckSamples(const Tensor& samples, const char* name) const {
+    TORCH_CHECK_VALUE(samples.sizes() == locations_.sizes().slice(0, 5), name, " ",
+                      samples.sizes(), " do not fit sampling_locations ",
+                      locations_.sizes());
+  }
+
   template <typename T>
   Inputs<T> As() const {
     const Attention attention = !query_.defined() ? Attention::kPlain
@@ -180,6 +189,7 @@ class Arguments {
             Pointer<T>(attention_weights_),
             Pointer<T>(query_),
             Pointer<T>(key_),
+            Pointer<T>(predicted_logits_),
             value_.stride(0),
             value_.stride(1),
             value_.stride(2),
@@ -192,6 +202,7 @@ class Arguments {
   bool no_samples() const { return locations_.numel() == 0; }
   bool key_aware() const { return query_.defined(); }
   bool has_key() const { return key_.defined(); }
+  bool has_predicted_logits() const { return predicted_logits_.defined(); }
   const Tensor& value() const { return value_; }
   const Tensor& locations() const { return locations_; }
 
@@ -219,6 +230,7 @@ class Arguments {
   Tensor attention_weights_;
   Tensor query_;
   Tensor key_;
+  Tensor predicted_logits_;
 };
 
 template <typename T>
@@ -244,6 +256,7 @@ struct Gradients {
   Tensor key;
   Tensor locations;
   Tensor attention_weights;
+  Tensor predicted_logits;
 };
 
 template <typename T>
@@ -258,6 +271,7 @@ Gradients RunBackward(const Arguments& arguments, const Tensor& grad_output) {
   if (arguments.no_samples()) {
     grads.locations = at::empty_like(arguments.locations());
     grads.attention_weights = at::empty(grads.locations.sizes().slice(0, 5), options);
+    grads.predicted_logits = grads.attention_weights;
     grads.query = at::zeros(grad_output.sizes(), options);
     grads.value = at::zeros(arguments.value().sizes(), options);
     grads.key = grads.value.clone();
@@ -268,14 +282,21 @@ Gradients RunBackward(const Arguments& arguments, const Tensor& grad_output) {
       {batch_heads, sizes.num_levels, sizes.num_queries, 4 * sizes.num_points},
       options);
   QueryGradients<T> query_grads = {grad_output.const_data_ptr<T>(),
-                                   grads.locations.mutable_data_ptr<T>(), nullptr,
-                                   nullptr, points_by_level.mutable_data_ptr<T>()};
+                                   grads.locations.mutable_data_ptr<T>(),
+                                   nullptr,
+                                   nullptr,
+                                   nullptr,
+                                   points_by_level.mutable_data_ptr<T>()};
   if (arguments.key_aware()) {
     grads.query = at::empty_like(grad_output);
     query_grads.query = grads.query.mutable_data_ptr<T>();
   } else {
     grads.attention_weights = at::empty(grads.locations.sizes().slice(0, 5), options);
     query_grads.attention_weights = grads.attention_weights.mutable_data_ptr<T>();
+  }
+  if (arguments.has_predicted_logits()) {
+    grads.predicted_logits = at::empty(grads.locations.sizes().slice(0, 5), options);
+    query_grads.predicted_logits = grads.predicted_logits.mutable_data_ptr<T>();
   }
   at::parallel_for(0, batch_heads * sizes.num_queries, kMinQueries,
                    [&](int64_t begin, int64_t end) {
@@ -323,23 +344,31 @@ Gradients BackwardOf(const Arguments& arguments, const Tensor& grad_output) {
 
 Tensor KeyAware(const Tensor& query, const Tensor& value,
                 const std::optional<Tensor>& key, const Tensor& spatial_shapes,
-                const Tensor& level_start_index, const Tensor& sampling_locations) {
+                const Tensor& level_start_index, const Tensor& sampling_locations,
+                const std::optional<Tensor>& predicted_logits) {
   const Arguments arguments(value, spatial_shapes, level_start_index,
-                            sampling_locations, std::nullopt, query, key);
+                            sampling_locations, std::nullopt, query, key,
+                            predicted_logits);
   return ForwardOf(arguments, value);
 }
 
-// Gradients of query, value, key (empty where the key is the value) and locations.
-std::tuple<Tensor, Tensor, Tensor, Tensor> KeyAwareBackward(
+// Gradients of query, value, key, locations and predicted logits; those of inputs that
+// are not there are empty.
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> KeyAwareBackward(
     const Tensor& grad_output, const Tensor& query, const Tensor& value,
     const std::optional<Tensor>& key, const Tensor& spatial_shapes,
-    const Tensor& level_start_index, const Tensor& sampling_locations) {
+    const Tensor& level_start_index, const Tensor& sampling_locations,
+    const std::optional<Tensor>& predicted_logits) {
   const Arguments arguments(value, spatial_shapes, level_start_index,
-                            sampling_locations, std::nullopt, query, key);
+                            sampling_locations, std::nullopt, query, key,
+                            predicted_logits);
   const Gradients grads = BackwardOf(arguments, grad_output);
   return {FinishRows(grads.query, query), FinishRows(grads.value, value),
           key.has_value() ? FinishRows(grads.key, *key) : value.new_empty({0}),
-          grads.locations.to(sampling_locations.scalar_type())};
+          grads.locations.to(sampling_locations.scalar_type()),
+          predicted_logits.has_value()
+              ? grads.predicted_logits.to(predicted_logits->scalar_type())
+              : value.new_empty({0})};
 }
 
 Tensor Plain(const Tensor& value, const Tensor& spatial_shapes,
@@ -347,7 +376,7 @@ Tensor Plain(const Tensor& value, const Tensor& spatial_shapes,
              const Tensor& attention_weights) {
   const Arguments arguments(value, spatial_shapes, level_start_index,
                             sampling_locations, attention_weights, std::nullopt,
-                            std::nullopt);
+                            std::nullopt, std::nullopt);
   return ForwardOf(arguments, value);
 }
 
@@ -360,7 +389,7 @@ std::tuple<Tensor, Tensor, Tensor> PlainBackward(const Tensor& grad_output,
                                                  const Tensor& attention_weights) {
   const Arguments arguments(value, spatial_shapes, level_start_index,
                             sampling_locations, attention_weights, std::nullopt,
-                            std::nullopt);
+                            std::nullopt, std::nullopt);
   const Gradients grads = BackwardOf(arguments, grad_output);
   return {FinishRows(grads.value, value),
           grads.locations.to(sampling_locations.scalar_type()),
@@ -371,12 +400,13 @@ TORCH_LIBRARY_FRAGMENT(mmdet_lite, library) {
   library.def("cpu_kernels() -> str", CpuKernels);
   library.def(
       "key_aware_attention_cpu(Tensor query, Tensor value, Tensor? key, "
-      "Tensor spatial_shapes, Tensor level_start_index, Tensor sampling_locations) "
-      "-> Tensor");
+      "Tensor spatial_shapes, Tensor level_start_index, Tensor sampling_locations, "
+      "Tensor? predicted_logits) -> Tensor");
   library.def(
       "key_aware_attention_cpu_backward(Tensor grad_output, Tensor query, "
       "Tensor value, Tensor? key, Tensor spatial_shapes, Tensor level_start_index, "
-      "Tensor sampling_locations) -> (Tensor, Tensor, Tensor, Tensor)");
+      "Tensor sampling_locations, Tensor? predicted_logits) "
+      "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   library.def(
       "plain_attention_cpu(Tensor value, Tensor spatial_shapes, "
       "Tensor level_start_index, Tensor sampling_locations, "

@@ -1,5 +1,5 @@
-// The gradients that a query has to itself: of the query, its sampling locations and
-// its attention weights.
+// The gradients that a query has to itself: of the query, its sampling locations, its
+// attention weights and its predicted logits.
 
 #ifndef MMDET_LITE_OPS_CSRC_QUERY_BACKWARD_H_
 #define MMDET_LITE_OPS_CSRC_QUERY_BACKWARD_H_
@@ -188,6 +188,10 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
       memcpy(gradients.attention_weights + row * num_samples, grad_weights,
              num_samples * sizeof(T));
     } else {
+      if (inputs.predicted_logits != nullptr) {
+        AddPredicted(inputs.predicted_logits + row * num_samples, inputs.logit_scale,
+                     num_samples, pixel_products.logits());
+      }
       const T normaliser = ExpOfLogits(pixel_products.logits(), inputs.logit_scale,
                                        num_samples, attention_weights.get());
       Vector<T> sums = {};
@@ -204,6 +208,10 @@ void QueryBackwardRange(const Inputs<T>& inputs, const QueryGradients<T>& gradie
       }
       WeightedSum(grad_logits.get(), keys, num_samples, vectors, T(1),
                   gradients.query + row * dims);
+      if (gradients.predicted_logits != nullptr) {
+        DifferentiateSoftmax(attention_weights.get(), grad_weights, mean, num_samples,
+                             gradients.predicted_logits + row * num_samples);
+      }
     }
     T* to = gradients.locations + row * num_samples * 2;
     if (padded == num_samples) {

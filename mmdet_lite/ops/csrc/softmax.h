@@ -11,6 +11,16 @@
 namespace mmdet_lite {
 namespace {
 
+// Adds predicted logits, which are not to be scaled, to some that are. Not inlined, so
+// that the kernels without them are compiled as if there were none.
+template <typename T>
+__attribute__((noinline)) void AddPredicted(const T* predicted, T scale, int64_t size,
+                                            T* logits) {
+  const T factor = 1 / scale;
+  MMDET_LITE_INDEPENDENT
+  for (int64_t i = 0; i < size; ++i) logits[i] += factor * predicted[i];
+}
+
 // The softmax of scaled logits, in two parts: writes the exponentials and returns what
 // normalises them, one over their sum. Both arrays have room for whole vectors.
 template <typename T>
@@ -30,6 +40,18 @@ inline T ExpOfLogits(T* logits, T scale, int64_t size, T* exponentials) {
     sums += vector;
   }
   return 1 / SumLanes(sums);
+}
+
+// Writes the gradients of predicted logits: softmax's derivative, given the mean of the
+// weights' gradients by the weights.
+template <typename T>
+__attribute__((noinline)) void DifferentiateSoftmax(const T* weights,
+                                                    const T* grad_weights, T mean,
+                                                    int64_t size, T* grad_predicted) {
+  MMDET_LITE_INDEPENDENT
+  for (int64_t i = 0; i < size; ++i) {
+    grad_predicted[i] = weights[i] * (grad_weights[i] - mean);
+  }
 }
 
 // Writes the sum of rows times their weights, times a factor.
