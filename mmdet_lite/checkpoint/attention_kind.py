@@ -1,17 +1,25 @@
 """Refuse weights of the other attention, which load without complaint but are wrong.
 
-Key-aware and plain attention differ by two linear layers. mmengine only warns of
-missing and unexpected keys, so the model would run with random projections.
+Plain attention predicts weights by one linear layer, key-aware attention projects the
+query by another, and with predicted logits it has both. mmengine only warns of missing
+and unexpected keys, so a model would run without what its weights were trained with.
 """
 
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..layers.key_aware_attention import KeyAwareDeformableAttention
+
+_PROJECTIONS = ("attention_weights", "query_proj")
+_KINDS = {
+    ("attention_weights",): "plain",
+    ("query_proj",): "key-aware",
+    _PROJECTIONS: "key-aware with predicted logits",
+}
+"""What attention is by which of these layers it has."""
 
 
 class AttentionMismatchError(ConfigError):
-    """The checkpoint was trained with the other kind of deformable attention."""
+    """The checkpoint was trained with another kind of deformable attention."""
 
 
 def refuse_other_attention(
@@ -19,31 +27,31 @@ def refuse_other_attention(
 ) -> None:
     """Check the attention weights of a state dict before they are loaded.
 
-    A pre-hook for ``register_load_state_dict_pre_hook`` of a detector.
+    A pre-hook for ``register_load_state_dict_pre_hook`` of a detector. Key-aware
+    attention with predicted logits takes weights of the other two: what they lack
+    starts from zeros, and it computes what they were trained for.
 
     Raises:
-        AttentionMismatchError: an attention of the model is key-aware and its weights
-            are of plain attention, or the reverse; the message names the keys.
+        AttentionMismatchError: the weights have a layer that an attention of the model
+            has not; the message names the keys.
     """
-    found, missing = [], []
+    found, missing, kinds = [], [], []
     for name, child in module.named_modules():
         if not hasattr(child, "sampling_offsets"):
             continue
-        own, other = "query_proj", "attention_weights"
-        if not isinstance(child, KeyAwareDeformableAttention):
-            own, other = other, own
-        own_key, other_key = (
-            f"{prefix}{name}.{projection}.weight" for projection in (own, other)
-        )
-        if other_key in state_dict and own_key not in state_dict:
-            found.append(other_key)
-            missing.append(own_key)
+        keys = {key: f"{prefix}{name}.{key}.weight" for key in _PROJECTIONS}
+        own = tuple(key for key in keys if getattr(child, key, None) is not None)
+        given = tuple(key for key in keys if keys[key] in state_dict)
+        if not own or set(given) <= set(own):
+            continue
+        found += [keys[key] for key in given if key not in own]
+        missing += [keys[key] for key in own if key not in given]
+        kinds += [(_KINDS[given], _KINDS[own])]
     if found:
-        key_aware = found[0].endswith("attention_weights.weight")
-        kinds = ("plain", "key-aware") if key_aware else ("key-aware", "plain")
+        lacks = f" and lacks {', '.join(missing)}" if missing else ""
         raise AttentionMismatchError(
-            f"the checkpoint holds weights of {kinds[0]} deformable attention, but the "
-            f"model's attention is {kinds[1]}: it has {', '.join(found)} and lacks "
-            f"{', '.join(missing)}. Choose the attention by the type in self_attn_cfg "
-            "and cross_attn_cfg, or load a checkpoint of the same kind."
+            f"the checkpoint holds weights of {kinds[0][0]} deformable attention, but "
+            f"the model's attention is {kinds[0][1]}: it has {', '.join(found)}{lacks}."
+            " Choose the attention by type and predict_logits in self_attn_cfg and "
+            "cross_attn_cfg, or load a checkpoint of the same kind."
         )

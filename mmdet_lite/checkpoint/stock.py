@@ -39,7 +39,9 @@ def initialise_from_stock(
 
     What Lite DETR adds has no counterpart: the F layers' small FFN and norm, and the
     query projection of key-aware attention. The linear layer that predicts the weights
-    of plain attention is no substitute for the latter and is dropped.
+    of plain attention is no substitute for the latter and is dropped; where key-aware
+    attention has predicted logits it predicts these, and the model starts with the
+    stock model's attention.
 
     Args:
         model: a Lite model with weights initialised (``init_weights``). It is not

@@ -17,8 +17,9 @@ the same: query · key and weights · value             2 · samples
 
 *samples* is batch · queries · heads · levels · points · head_dims. Keys and values are
 two gathers in the paper's code and by the rule, even where they are equal and the
-operator gathers once. It does not matter what runs the attention: C++, Triton, mmcv's
-CUDA operator and ``grid_sample`` count alike.
+operator gathers once. Logits that the query predicts are counted as the linear layer
+that they are; adding them is free. It does not matter what runs the attention: C++,
+Triton, mmcv's CUDA operator and ``grid_sample`` count alike.
 
 Free are softmax, activations, elementwise arithmetic (with it the weighted sum of plain
 deformable attention), reductions, pooling, BatchNorm (it folds into its convolution),

@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..ops.dispatch import all_backends
 
 _COUNTS = ("embed_dims", "num_heads", "num_levels", "num_points", "im2col_step")
-_FLAGS = ("batch_first", "proj_key", "uniform_start")
+_FLAGS = ("batch_first", "proj_key", "uniform_start", "predict_logits")
 
 
 def check_attention_arguments(attention: type, given: dict[str, Any]) -> None:

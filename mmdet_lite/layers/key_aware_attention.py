@@ -19,7 +19,8 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
 
     Stands wherever mmcv's ``MultiScaleDeformableAttention`` stands: the same call and
     argument names, and mmdet's ``init_weights`` treats it as one. The linear layer that
-    predicts attention weights gives way to a projection of the query.
+    predicts attention weights gives way to a projection of the query, or stands beside
+    it (``predict_logits``).
 
     Args:
         *args: as ``MultiScaleDeformableAttention``.
@@ -29,6 +30,12 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
         uniform_start (bool): start from a query projection of zeros. Every sample then
             weighs the same at first, as in deformable attention, where the released
             models start from random weights. Defaults to False.
+        predict_logits (bool): add logits that the query predicts by itself to those
+            from query · key. Deformable attention's linear layer ``attention_weights``,
+            of ``num_heads * num_levels * num_points`` outputs, predicts them, and the
+            query projection starts from zeros: at first this is deformable attention
+            of the same weights, and it learns to look at keys. Not in the paper.
+            Defaults to False.
         backend (str): backend of the operator, see
             :func:`mmdet_lite.ops.key_aware_deformable_attention`.
         **kwargs: as ``MultiScaleDeformableAttention``.
@@ -42,21 +49,24 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
         *args,
         proj_key: bool = False,
         uniform_start: bool = False,
+        predict_logits: bool = False,
         backend: str = "auto",
         **kwargs,
     ) -> None:
         own = {
             "proj_key": proj_key,
             "uniform_start": uniform_start,
+            "predict_logits": predict_logits,
             "backend": backend,
         }
         names = arguments_of(MultiScaleDeformableAttention)
         positional = dict(zip(names, args, strict=False))
         check_attention_arguments(type(self), {**positional, **kwargs, **own})
         super().__init__(*args, **kwargs)
-        self.uniform_start = uniform_start
-        # The weights come from query · key (section 4.4), not from a linear layer.
-        self.attention_weights = None
+        self.query_starts_from_zeros = uniform_start or predict_logits
+        if not predict_logits:
+            # The weights come from query · key alone (section 4.4).
+            self.attention_weights = None
         projected_dims = self.value_proj.out_features
         self.query_proj = nn.Linear(self.embed_dims, projected_dims)
         self.key_proj = nn.Linear(self.embed_dims, projected_dims) if proj_key else None
@@ -71,7 +81,7 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
             projection = getattr(self, name, None)
             if projection is not None:
                 xavier_init(projection, distribution="uniform", bias=0.0)
-        if getattr(self, "uniform_start", False):
+        if getattr(self, "query_starts_from_zeros", False):
             constant_init(self.query_proj, val=0.0)
 
     def forward(
@@ -160,9 +170,9 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
                 ``spatial_shapes``.
 
         Returns:
-            dict: ``query``, ``value``, ``key`` (None where the key is the value) and
-            ``sampling_locations`` of
-            :func:`~mmdet_lite.ops.key_aware_deformable_attention`.
+            dict: ``query``, ``value``, ``key`` (None where the key is the value),
+            ``sampling_locations`` and ``predicted_logits`` (None where there are none)
+            of :func:`~mmdet_lite.ops.key_aware_deformable_attention`.
         """
         # The operator keeps locations in float32 under autocast: half precision cannot
         # address a 200-pixel map.
@@ -182,6 +192,11 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
             if self.key_proj is None
             else self._project_tokens(self.key_proj, value, key_padding_mask),
             "sampling_locations": sampling_locations,
+            "predicted_logits": None
+            if self.attention_weights is None
+            else self.attention_weights(query).view(
+                *query.shape[:2], self.num_heads, self.num_levels, self.num_points
+            ),
         }
 
     def _project_tokens(

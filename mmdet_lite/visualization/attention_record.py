@@ -110,7 +110,12 @@ def _record_of(
         locations = arguments["sampling_locations"]
         keys = arguments["value"] if arguments["key"] is None else arguments["key"]
         weights = key_aware_attention_weights(
-            arguments["query"], keys, spatial_shapes, level_start_index, locations
+            arguments["query"],
+            keys,
+            spatial_shapes,
+            level_start_index,
+            locations,
+            arguments["predicted_logits"],
         )
     else:
         locations = sampling_locations_from(

@@ -68,6 +68,23 @@ def test_everything_but_what_lite_detr_changes_is_kept(small_config, config, lit
     model.load_state_dict(start.state_dict)
 
 
+def test_predicted_logits_start_with_the_stock_attention(small_config, stock_dino):
+    cfg = small_config(LITE_DINO)
+    cfg.model.encoder.layer_cfg.self_attn_cfg.predict_logits = True
+    cfg.model.decoder.layer_cfg.cross_attn_cfg.predict_logits = True
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    start = initialise_from_stock(model, stock_dino)
+    assert not start.dropped
+    predictions = [name for name in start.kept if "attention_weights.weight" in name]
+    assert len(predictions) == 6 + 2
+    for name in predictions:
+        query = name.replace("attention_weights", "query_proj")
+        assert query in start.new
+        assert torch.count_nonzero(start.state_dict[query]) == 0
+    model.load_state_dict(start.state_dict)
+
+
 def test_shapes_that_differ_are_named(small_config, stock_dino):
     """Other classes, and the neck's bias that stock DINO does not have."""
     cfg = small_config(LITE_DINO)

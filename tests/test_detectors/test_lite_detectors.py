@@ -185,3 +185,18 @@ def test_weights_of_the_other_attention_are_refused_by_name(small_config):
     name = r"decoder\.layers\.1\.cross_attn\.query_proj\.weight"
     with pytest.raises(AttentionMismatchError, match=f"key-aware.*{name}"):
         plain.load_state_dict(key_aware_weights, strict=False)
+
+    cfg = small_config("lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py")
+    cfg.model.encoder.layer_cfg.self_attn_cfg.predict_logits = True
+    cfg.model.decoder.layer_cfg.cross_attn_cfg.predict_logits = True
+    predicting = MODELS.build(cfg.model)
+    # It computes what either was trained for.
+    predicting.load_state_dict(plain.state_dict(), strict=False)
+    predicting.load_state_dict(key_aware_weights, strict=False)
+    weights = predicting.state_dict()
+    predicting.load_state_dict(weights)
+    for model, kind in ((plain, "plain: .*query_proj"), (lite, "key-aware: ")):
+        with pytest.raises(
+            AttentionMismatchError, match=f"predicted logits .* attention is {kind}"
+        ):
+            model.load_state_dict(weights, strict=False)

@@ -161,6 +161,17 @@ def test_key_aware_attention_counts_by_hand(proj_key):
     assert counts["encoder_paper"] == linear
 
 
+def test_predicted_logits_count_as_a_linear_layer():
+    key_aware, predicting = (
+        count_attention(
+            KeyAwareDeformableAttention(**SIZES, batch_first=True, predict_logits=given)
+        )
+        for given in (False, True)
+    )
+    for name in ("encoder", "encoder_paper"):
+        assert predicting[name] - key_aware[name] == 5 * 32 * 16
+
+
 @pytest.mark.parametrize(
     "backend", ["auto", "cpp", "reference", "triton", "mmcv", "environment"]
 )

@@ -24,6 +24,7 @@ ATTENTION = {
     "batch_first": (True, False, "yes", 1, None),
     "proj_key": (False, True, 1, "no", None),
     "uniform_start": (False, True, 0, None),
+    "predict_logits": (False, True, 1, "no"),
     "backend": ("auto", "reference", "cuda", None, 3),
     "num_point": (3,),
 }
@@ -70,7 +71,7 @@ def test_attention_runs_or_is_refused_by_name(kind):
     rng = random.Random(0)
     choices = dict(ATTENTION)
     if kind == KINDS[1]:
-        for name in ("proj_key", "uniform_start", "backend"):
+        for name in ("proj_key", "uniform_start", "predict_logits", "backend"):
             del choices[name]
     built = 0
     for _ in range(300):

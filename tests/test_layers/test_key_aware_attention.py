@@ -205,6 +205,68 @@ def test_a_uniform_start_weighs_all_samples_alike_and_learns():
     assert module.query_proj.weight.grad.abs().max() > 0
 
 
+class TestPredictedLogits:
+    @pytest.fixture
+    def attentions(self):
+        """Ours, and a trained one of mmcv."""
+        torch.manual_seed(0)
+        ours = KeyAwareDeformableAttention(
+            **SIZE, dropout=0.0, batch_first=True, predict_logits=True
+        )
+        ours.init_weights()  # mmdet calls it once more
+        plain = MultiScaleDeformableAttention(**SIZE, dropout=0.0, batch_first=True)
+        for layer in (plain.sampling_offsets, plain.attention_weights):
+            torch.nn.init.normal_(layer.weight, std=0.3)
+        return ours.double(), plain.double()
+
+    def test_they_start_as_deformable_attention(self, attentions):
+        ours, plain = attentions
+        plain.load_state_dict(ours.state_dict(), strict=False)
+        assert torch.count_nonzero(ours.attention_weights.weight) == 0
+        assert torch.count_nonzero(ours.query_proj.weight) == 0
+        arguments = call_arguments()
+        torch.testing.assert_close(ours(**arguments), plain(**arguments))
+
+    def test_weights_of_deformable_attention_are_a_start(self, attentions):
+        ours, plain = attentions
+        missing, unexpected = ours.load_state_dict(plain.state_dict(), strict=False)
+        assert missing == ["query_proj.weight", "query_proj.bias"]
+        assert unexpected == []
+        arguments = call_arguments()
+        mask = torch.zeros(2, NUM_TOKENS, dtype=torch.bool)
+        mask[1, 20:30] = True
+        output = ours(**arguments, key_padding_mask=mask)
+        torch.testing.assert_close(output, plain(**arguments, key_padding_mask=mask))
+        output.square().sum().backward()
+        # It learns to look at keys from there.
+        assert ours.query_proj.weight.grad.abs().max() > 0
+        assert ours.attention_weights.weight.grad.abs().max() > 0
+
+    def test_they_are_added_to_query_times_key(self, attentions):
+        ours, plain = attentions
+        ours.load_state_dict(plain.state_dict(), strict=False)
+        torch.nn.init.normal_(ours.query_proj.weight)
+        arguments = call_arguments()
+        query = arguments["query"] + arguments["query_pos"]
+        rest = {"value", "reference_points", "spatial_shapes"}
+        given = {name: arguments[name] for name in rest}
+        operator = ours.operator_arguments(query, key_padding_mask=None, **given)
+        predicted = operator.pop("predicted_logits")
+        expected = plain.attention_weights(query)
+        torch.testing.assert_close(predicted.flatten(2), expected)
+        levels = {
+            "spatial_shapes": SPATIAL_SHAPES,
+            "level_start_index": LEVEL_START_INDEX,
+        }
+        attended = key_aware_deformable_attention(
+            **operator, predicted_logits=predicted, **levels
+        )
+        without = key_aware_deformable_attention(**operator, **levels)
+        assert not torch.allclose(attended, without)
+        output = ours.output_proj(attended) + arguments["query"]
+        torch.testing.assert_close(ours(**arguments), output)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_autocast_stays_finite_where_logits_leave_float16(attention, dtype):
     """Projections fit into float16, and their products do not."""

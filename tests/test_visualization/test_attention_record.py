@@ -33,8 +33,9 @@ def call(attention: nn.Module) -> tuple[torch.Tensor, dict]:
         KeyAwareDeformableAttention,
         MultiScaleDeformableAttention,
         lambda **kwargs: KeyAwareDeformableAttention(proj_key=True, **kwargs),
+        lambda **kwargs: KeyAwareDeformableAttention(predict_logits=True, **kwargs),
     ],
-    ids=["key-aware", "plain", "key-aware with keys of its own"],
+    ids=["key-aware", "plain", "key-aware with keys of its own", "predicted logits"],
 )
 def test_recorded_weights_and_locations_give_the_update(attention):
     torch.manual_seed(0)
@@ -42,6 +43,10 @@ def test_recorded_weights_and_locations_give_the_update(attention):
         embed_dims=32, num_heads=4, num_levels=2, dropout=0.0, batch_first=True
     )
     nn.init.normal_(attention.sampling_offsets.weight, std=0.05)
+    # Some start from zeros, and weigh all alike.
+    for name in ("attention_weights", "query_proj"):
+        if getattr(attention, name, None) is not None:
+            nn.init.normal_(getattr(attention, name).weight, std=0.3)
     model = nn.ModuleDict({"attention": attention})
     with record_attention(model) as records:
         output, inputs = call(attention)
