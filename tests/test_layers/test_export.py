@@ -13,12 +13,17 @@ NAMES = ("query", "query_pos", "valid_ratios")
 class Encoder(nn.Module):
     """The encoder for maps of fixed size, as an exchange format wants it."""
 
-    def __init__(self):
+    def __init__(self, predict_logits=False):
         super().__init__()
         torch.manual_seed(0)
-        self.encoder = LiteDetrTransformerEncoder(
-            layer_cfg("KeyAwareDeformableAttention")
-        )
+        cfg = layer_cfg("KeyAwareDeformableAttention")
+        cfg["self_attn_cfg"]["predict_logits"] = predict_logits
+        self.encoder = LiteDetrTransformerEncoder(cfg)
+        if predict_logits:
+            # They start from zeros, which would tell nothing.
+            for layer in self.encoder.layers:
+                nn.init.normal_(layer.self_attn.attention_weights.weight)
+                nn.init.normal_(layer.self_attn.query_proj.weight)
         self.spatial_shapes = tuple(map(tuple, SPATIAL_SHAPES.tolist()))
         self.level_start_index = LEVEL_START_INDEX.tolist()
 
@@ -34,13 +39,13 @@ class Encoder(nn.Module):
 
 
 @pytest.fixture
-def model_and_inputs():
-    inputs = encoder_inputs()
-    return Encoder().eval(), tuple(inputs[name] for name in NAMES)
+def inputs():
+    tensors = encoder_inputs()
+    return tuple(tensors[name] for name in NAMES)
 
 
-def test_the_exported_graph_has_no_fused_operator(model_and_inputs):
-    model, inputs = model_and_inputs
+def test_the_exported_graph_has_no_fused_operator(inputs):
+    model = Encoder().eval()
     exported = torch.export.export(model, inputs, strict=True)
     operators = {str(node.target) for node in exported.graph.nodes}
     assert any("grid_sampler" in operator for operator in operators)
@@ -48,10 +53,11 @@ def test_the_exported_graph_has_no_fused_operator(model_and_inputs):
     torch.testing.assert_close(exported.module()(*inputs), model(*inputs))
 
 
-def test_onnx_runtime_computes_the_same(model_and_inputs, tmp_path):
+@pytest.mark.parametrize("predict_logits", [False, True])
+def test_onnx_runtime_computes_the_same(inputs, predict_logits, tmp_path):
     onnx = pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    model, inputs = model_and_inputs
+    model = Encoder(predict_logits).eval()
     path = str(tmp_path / "encoder.onnx")
     torch.onnx.export(
         model, inputs, path, dynamo=False, opset_version=16, input_names=list(NAMES)
