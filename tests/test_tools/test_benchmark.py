@@ -35,7 +35,7 @@ def test_operator_rows_cover_every_backend(repository, tmp_path):
     rows = measurement["rows"]
     backends = {row["backend"] for row in rows}
     assert "reference" in backends
-    assert len(rows) == 3 * 2 * 2 * len(backends)
+    assert len(rows) == 4 * 2 * 2 * len(backends)
     assert {row["num_queries"] for row in rows} == {5, 85}
     assert all(row["max_error"] < 2e-5 for row in rows)
     assert all(row["time"]["median"] > 0 for row in rows)
