@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
@@ -91,6 +93,19 @@ class DurableCheckpointHook(CheckpointHook):
                     str(self.last_ckpt).encode(),
                 )
 
+    def _save_checkpoint_with_step(self, runner: Runner, *args, **kwargs) -> None:
+        """Have mmengine write ``last_checkpoint`` elsewhere, which it does in place.
+
+        A kill amid it would leave a file that names nothing.
+        """
+        if not self.is_local:
+            super()._save_checkpoint_with_step(runner, *args, **kwargs)
+            return
+        with TemporaryDirectory() as elsewhere:
+            super()._save_checkpoint_with_step(
+                _WithWorkDir(runner, elsewhere), *args, **kwargs
+            )
+
     @contextmanager
     def _one_after_the_other(self, runner: Runner) -> Iterator[None]:
         """Remove old files after the new ones are written, and not if they fail.
@@ -102,7 +117,6 @@ class DurableCheckpointHook(CheckpointHook):
         try:
             yield
             if self.last_ckpt != before and self.is_local and is_main_process():
-                # mmengine wrote the name, but the disk need not have it yet.
                 write_durably(
                     Path(runner.work_dir) / LAST_CHECKPOINT,
                     str(self.last_ckpt).encode(),
@@ -114,6 +128,17 @@ class DurableCheckpointHook(CheckpointHook):
             ) from error
         if self.is_local:
             self.file_backend.remove_now()
+
+
+class _WithWorkDir:
+    """A runner with a work dir of its own."""
+
+    def __init__(self, runner: Runner, work_dir: str) -> None:
+        self._runner = runner
+        self.work_dir = work_dir
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)
 
 
 class _RemovesLater(DurableBackend):

@@ -14,7 +14,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from .durable_checkpoint_hook import DurableCheckpointHook
-from .worker_signals import shield_workers
+from .worker_signals import end_workers, shield_workers
 
 # "Try again later" of sysexits.h: everything is saved, and --resume goes on.
 STOPPED = 75
@@ -131,4 +131,5 @@ class StopSignalHook(Hook):
         runner.logger.warning("saved and stopped; --resume goes on from here")
         # The first that ends may have the others ended, and one of them still writes.
         barrier()
+        end_workers()
         raise SystemExit(STOPPED)

@@ -1,5 +1,6 @@
 """Signals that a whole process group gets leave the data loader's workers alone."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -25,6 +26,19 @@ def shield_workers(loader: DataLoader) -> None:
     initialize = loader.worker_init_fn
     if not (isinstance(initialize, partial) and initialize.func is _start_shielded):
         loader.worker_init_fn = partial(_start_shielded, initialize)
+
+
+def end_workers() -> None:
+    """End what is left of the data loaders' workers, whatever state they are in.
+
+    Python waits for them when it ends, without a limit, and one that stopped in the
+    middle of its start takes no SIGTERM.
+    """
+    # PyTorch takes the end of a worker for an error.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def _start_shielded(initialize: Callable[[int], None] | None, worker: int) -> None:

@@ -1,5 +1,6 @@
 """At any moment a whole checkpoint is there, also while the next one is written."""
 
+import builtins
 import os
 import resource
 import signal
@@ -95,6 +96,23 @@ def test_old_checkpoints_go_and_the_last_is_named(run_config, train, tmp_path):
     names = {file.name for file in tmp_path.glob("*.pth*")}
     assert {name for name in names if not name.startswith("best")} == {"iter_8.pth"}
     assert len(names) == 2
+    assert Path((tmp_path / "last_checkpoint").read_text()).name == "iter_8.pth"
+
+
+def test_last_checkpoint_is_never_written_in_place(
+    run_config, train, tmp_path, monkeypatch
+):
+    """A kill amid it would leave an empty file."""
+    open_file = builtins.open
+
+    def open_unless_in_place(file, mode="r", *args, **kwargs):
+        if "w" in mode and str(file) == str(tmp_path / "last_checkpoint"):
+            raise AssertionError(f"{file} is written in place")
+        return open_file(file, mode, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "open", open_unless_in_place)
+    run_config.default_hooks.checkpoint.update(EVERY_TWO)
+    train(run_config)
     assert Path((tmp_path / "last_checkpoint").read_text()).name == "iter_8.pth"
 
 

@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 
 from mmdet_lite.engine import STOPPED
-from mmdet_lite.engine.worker_signals import shield_workers
+from mmdet_lite.engine.worker_signals import end_workers, shield_workers
 
 
 class Send(Hook):
@@ -36,7 +36,7 @@ class Send(Hook):
 @pytest.fixture(autouse=True)
 def handlers():
     """Signals are handled after a test as before it."""
-    names = (signal.SIGTERM, signal.SIGINT)
+    names = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
     before = [signal.getsignal(name) for name in names]
     yield
     for name, handler in zip(names, before, strict=True):
@@ -166,3 +166,22 @@ def test_sigterm_once_more_ends_at_once(run_config, train, monkeypatch):
 
     with pytest.raises(EndedError):
         train(run_config, hooks=[SendLater()])
+
+
+def never_end(started):
+    """A worker that no SIGTERM ends, as one that stopped amid its start."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    started.set()
+    time.sleep(600)
+
+
+def test_a_worker_that_takes_no_signal_does_not_keep_a_stopped_training():
+    """Python joins its daemons when it ends, without a limit."""
+    context = multiprocessing.get_context("fork")
+    started = context.Event()
+    worker = context.Process(target=never_end, args=(started,), daemon=True)
+    worker.start()
+    assert started.wait(60)
+    end_workers()
+    worker.join(60)
+    assert worker.exitcode == -signal.SIGKILL

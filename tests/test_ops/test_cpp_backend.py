@@ -116,7 +116,8 @@ class TestInstructionSets:
             check=False,
         )
         assert result.returncode == 0, result.stdout + result.stderr
-        assert result.stdout.startswith("baseline\n")
+        # The forks of mmdet print when they are imported.
+        assert "baseline" in result.stdout.splitlines()
         assert result.stdout.count(" ok ") == 16
 
 
