@@ -57,7 +57,7 @@ HEADLINES = (
         "lite-dino_h3l1-2p1x3",
     ),
     Headline(
-        "whole model made fast by `--optimize`",
+        "whole model, made fast by `--optimize`",
         measurement_of("model"),
         "dino-stock",
         "lite-dino_h3l1-2p1x3, optimized",
