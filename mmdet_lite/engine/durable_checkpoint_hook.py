@@ -52,20 +52,22 @@ class DurableCheckpointHook(CheckpointHook):
             if is_main_process():
                 for file in Path(self.out_dir).glob(f"*.pth{UNFINISHED}"):
                     file.unlink()
+                named = Path(runner.work_dir) / f"{LAST_CHECKPOINT}{UNFINISHED}"
+                named.unlink(missing_ok=True)
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Save where iterations are counted."""
-        with self._one_after_the_other(runner):
+        with self._one_after_the_other():
             super().after_train_iter(runner, *args, **kwargs)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save where epochs are counted."""
-        with self._one_after_the_other(runner):
+        with self._one_after_the_other():
             super().after_train_epoch(runner)
 
     def after_val_epoch(self, runner: Runner, *args, **kwargs) -> None:
         """Save the best."""
-        with self._one_after_the_other(runner):
+        with self._one_after_the_other():
             super().after_val_epoch(runner, *args, **kwargs)
 
     def save_now(self, runner: Runner, filename: str) -> None:
@@ -75,7 +77,7 @@ class DurableCheckpointHook(CheckpointHook):
             runner: in ``after_train_iter``.
             filename: without folder. It does not count among ``max_keep_ckpts``.
         """
-        with self._one_after_the_other(runner):
+        with self._one_after_the_other():
             runner.save_checkpoint(
                 self.out_dir,
                 filename,
@@ -87,11 +89,7 @@ class DurableCheckpointHook(CheckpointHook):
                 backend_args=self.backend_args,
             )
             self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
-            if is_main_process():
-                write_durably(
-                    Path(runner.work_dir) / LAST_CHECKPOINT,
-                    str(self.last_ckpt).encode(),
-                )
+            self._name_last(runner)
 
     def _save_checkpoint_with_step(self, runner: Runner, *args, **kwargs) -> None:
         """Have mmengine write ``last_checkpoint`` elsewhere, which it does in place.
@@ -105,22 +103,23 @@ class DurableCheckpointHook(CheckpointHook):
             super()._save_checkpoint_with_step(
                 _WithWorkDir(runner, elsewhere), *args, **kwargs
             )
+        self._name_last(runner)
+
+    def _name_last(self, runner: Runner) -> None:
+        if is_main_process():
+            write_durably(
+                Path(runner.work_dir) / LAST_CHECKPOINT, str(self.last_ckpt).encode()
+            )
 
     @contextmanager
-    def _one_after_the_other(self, runner: Runner) -> Iterator[None]:
+    def _one_after_the_other(self) -> Iterator[None]:
         """Remove old files after the new ones are written, and not if they fail.
 
         Raises:
             ConfigError: a checkpoint cannot be written.
         """
-        before = self.last_ckpt
         try:
             yield
-            if self.last_ckpt != before and self.is_local and is_main_process():
-                write_durably(
-                    Path(runner.work_dir) / LAST_CHECKPOINT,
-                    str(self.last_ckpt).encode(),
-                )
         except OSError as error:
             raise ConfigError(
                 f"a checkpoint cannot be written to {self.out_dir}: {error.strerror}; "

@@ -12,7 +12,7 @@ import torch
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import LocalBackend
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 
 from mmdet_lite.checkpoint import durable
 from mmdet_lite.errors import ConfigError
@@ -114,6 +114,29 @@ def test_last_checkpoint_is_never_written_in_place(
     run_config.default_hooks.checkpoint.update(EVERY_TWO)
     train(run_config)
     assert Path((tmp_path / "last_checkpoint").read_text()).name == "iter_8.pth"
+
+
+class ResumedFrom(Hook):
+    """Puts a run where it is after resuming: the hook knows a last checkpoint."""
+
+    priority = "LOWEST"
+
+    def __init__(self, path):
+        self.path = path
+
+    def before_train(self, runner):
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook):
+                hook.last_ckpt = self.path
+
+
+def test_a_checkpoint_that_is_written_again_is_named_again(run_config, train, tmp_path):
+    run_config.default_hooks.checkpoint.update(by_epoch=False, interval=8)
+    (tmp_path / "last_checkpoint").write_text("older.pth")
+    (tmp_path / "last_checkpoint.unfinished").write_text("half")
+    train(run_config, hooks=[ResumedFrom(f"{tmp_path}/iter_8.pth")])
+    assert Path((tmp_path / "last_checkpoint").read_text()).name == "iter_8.pth"
+    assert not list(tmp_path.glob("*.unfinished"))
 
 
 @contextmanager
