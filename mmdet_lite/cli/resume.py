@@ -31,6 +31,8 @@ def resume_training(cfg: Config, checkpoint: str) -> list[str]:
     if checkpoint == "auto":
         found = find_newest(cfg.work_dir, say=passed_over.append)
         if found is None:
+            # mmengine would look for itself, and may find the name of one that is gone.
+            cfg.resume = False
             return passed_over
         path, position = found
     else:

@@ -139,6 +139,13 @@ def test_a_checkpoint_that_is_written_again_is_named_again(run_config, train, tm
     assert not list(tmp_path.glob("*.unfinished"))
 
 
+def test_a_resumption_without_a_checkpoint_starts_anew(run_config, train, tmp_path):
+    """As where the only one was damaged, and removed for that."""
+    (tmp_path / "last_checkpoint").write_text(f"{tmp_path}/iter_2.pth")
+    train(run_config, resume="auto")
+    assert torch.load(tmp_path / "epoch_2.pth")["meta"]["epoch"] == 2
+
+
 @contextmanager
 def a_disk_that_can_fill():
     """Gives a function after whose call no file grows beyond a size.
