@@ -224,8 +224,10 @@ class Soak:
         try:
             found = self.training.newest()
         except UnreadableCheckpointError:
-            # It was the only one: start anew, as its message says.
-            path.unlink()
+            # None is whole: start anew.
+            for file in self.training.work_dir.glob("*.pth"):
+                file.unlink()
+            (self.training.work_dir / "last_checkpoint").unlink(missing_ok=True)
             return None
         # A bit between two records is nobody's.
         if found[0] == path and differing(whole, path):
