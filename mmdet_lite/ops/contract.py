@@ -93,12 +93,7 @@ def _check_sampling_locations(sampling_locations: Tensor, value: Tensor) -> None
             f"sampling_locations must have the batch ({value.shape[0]}) and the "
             f"num_heads ({value.shape[2]}) of value, but got shape {shape}"
         )
-    if sampling_locations.dtype not in (value.dtype, torch.float32):
-        raise TypeError(
-            f"sampling_locations must be torch.float32 or {value.dtype} as value is, "
-            f"but got {sampling_locations.dtype}"
-        )
-    _check_device(sampling_locations, "sampling_locations", value)
+    _check_float32_or_as_value(sampling_locations, "sampling_locations", value)
 
 
 def _check_of_samples(
@@ -111,9 +106,13 @@ def _check_of_samples(
             f"{name} must have the shape of sampling_locations without its last "
             f"dimension, {expected}, but got {tuple(tensor.shape)}"
         )
+    _check_float32_or_as_value(tensor, name, value)
+
+
+def _check_float32_or_as_value(tensor: Tensor, name: str, value: Tensor) -> None:
     if tensor.dtype not in (value.dtype, torch.float32):
         raise TypeError(
-            f"{name} must be {value.dtype} as value is, or torch.float32, but got "
+            f"{name} must be torch.float32 or {value.dtype} as value is, but got "
             f"{tensor.dtype}"
         )
     _check_device(tensor, name, value)

@@ -56,7 +56,7 @@ def key_aware_deformable_attention(
         TypeError: a dtype that does not fit.
         BackendUnavailableError: the backend asked for cannot run here.
     """
-    check_key_aware_inputs(
+    arguments = (
         query,
         value,
         spatial_shapes,
@@ -65,18 +65,11 @@ def key_aware_deformable_attention(
         key,
         predicted_logits,
     )
+    check_key_aware_inputs(*arguments)
     chosen = select_backend(
         backend, value.device, value.dtype, Sizes.of(value, sampling_locations)
     )
-    return chosen.key_aware(
-        query,
-        value,
-        spatial_shapes,
-        level_start_index,
-        sampling_locations,
-        key,
-        predicted_logits,
-    )
+    return chosen.key_aware(*arguments)
 
 
 def multi_scale_deformable_attention(
