@@ -12,6 +12,7 @@ _M_TOP_PAD = -2
 _M_MMAP_MAX = -4
 
 _PROC_SELF = Path("/proc/self")
+_STATUS = _PROC_SELF / "status"
 
 
 def keep_freed_memory() -> bool:
@@ -53,7 +54,7 @@ def reset_peak_memory(device: torch.device) -> int | None:
         ctypes.CDLL(None).malloc_trim(0)
         # Writing 5 sets the peak back to what the process holds now.
         (_PROC_SELF / "clear_refs").write_text("5")
-        return _status_bytes("VmRSS")
+        return _bytes_in(_STATUS, "VmRSS")
     except (AttributeError, OSError):
         return None
 
@@ -67,7 +68,21 @@ def read_peak_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
-        return _status_bytes("VmHWM")
+        return _bytes_in(_STATUS, "VmHWM")
+    except OSError:
+        return None
+
+
+def read_free_memory(device: torch.device) -> int | None:
+    """Bytes that are free, on a processor those that can be made so.
+
+    Returns:
+        int | None: bytes; None where the system does not tell.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return _bytes_in(Path("/proc/meminfo"), "MemAvailable")
     except OSError:
         return None
 
@@ -78,8 +93,8 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _status_bytes(field: str) -> int:
-    for line in (_PROC_SELF / "status").read_text().splitlines():
+def _bytes_in(file: Path, field: str) -> int:
+    for line in file.read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {field}")
+    raise OSError(f"{file} has no {field}")

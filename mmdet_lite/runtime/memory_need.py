@@ -4,7 +4,6 @@ import sys
 import weakref
 from collections.abc import Iterator
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,8 @@ from mmengine.model import BaseModel
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from .memory import read_free_memory
 
 # Pixels of the largest image that mmdet's configs of COCO make.
 USUAL_PIXELS = 1333**2
@@ -56,9 +57,11 @@ def _warning(
         growth = ", for which processes grew by 1.5 to 2.3 times as much"
     else:
         growth = ""
+    free = read_free_memory(inputs.device)
+    left = "" if free is None else f"; {free / 2**30:.1f} GiB are free"
     return (
         f"warning: {images} of {height}×{width} pixels: the model will hold about "
-        f"{need / 2**30:.1f} GiB of tensors at a time{growth}{_free(inputs.device)}. "
+        f"{need / 2**30:.1f} GiB of tensors at a time{growth}{left}. "
         "A Resize in the test pipeline makes images smaller; docs/inference.md cuts "
         "them into slices"
     )
@@ -145,17 +148,3 @@ def _storages(values: Any) -> Iterator[torch.UntypedStorage]:
         # Weights in oneDNN's own order have none that can be seen.
         if isinstance(leaf, Tensor) and leaf.layout is torch.strided:
             yield leaf.untyped_storage()
-
-
-def _free(device: torch.device) -> str:
-    """What the device has left, in words; nothing where it does not tell."""
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    else:
-        try:
-            lines = Path("/proc/meminfo").read_text().splitlines()
-        except OSError:
-            return ""
-        kilobytes = dict(line.split(":") for line in lines)["MemAvailable"].split()[0]
-        free = int(kilobytes) * 1024
-    return f"; {free / 2**30:.1f} GiB are free"
