@@ -12,7 +12,7 @@ from .exit import exit_on_config_error
 from .numbers import positive_int
 from .own_data import own_data_sources, set_epochs, set_image_size, use_own_data
 from .paths import require_writable_file, require_writable_folder
-from .preflight import check_data, print_problems
+from .preflight import add_problem_options, check_data, print_problems
 from .resume import resume_training
 from .watch import draw_validation, log_to_tensorboard
 
@@ -20,6 +20,7 @@ __all__ = [
     "add_config_arguments",
     "add_config_options",
     "add_model_arguments",
+    "add_problem_options",
     "check_data",
     "data_sources",
     "draw_validation",

@@ -4,6 +4,8 @@ mmdet finds most of these faults late, in other words, or never: categories whos
 are not the config's leave every image without boxes, and training goes on.
 """
 
+import argparse
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from ..datasets.problems import (
 )
 from ..errors import ConfigError
 from .launcher import is_first_process
+from .numbers import positive_int
 
 ImageCheck = Callable[[Any, ImageReader], list[Problem]]
 
@@ -103,6 +106,22 @@ def source_problems(
     if source.reader is not None and isinstance(rows, list):
         problems += image_problems(rows, source.reader)
     return problems
+
+
+def add_problem_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--workers`` and ``--examples``: how to look for problems and list them."""
+    parser.add_argument(
+        "--workers",
+        type=positive_int,
+        default=os.cpu_count() or 1,
+        help="processes that read images",
+    )
+    parser.add_argument(
+        "--examples",
+        type=positive_int,
+        default=5,
+        help="how many of each kind of problem to spell out",
+    )
 
 
 def print_problems(

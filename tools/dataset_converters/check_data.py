@@ -8,7 +8,6 @@ nothing is wrong, 1 where something is, 2 where it cannot be told.
 """
 
 import argparse
-import os
 from functools import partial
 
 from mmdet.utils import register_all_modules
@@ -17,10 +16,10 @@ from mmengine.config import Config
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.cli import (
     add_config_options,
+    add_problem_options,
     data_sources,
     exit_on_config_error,
     own_data_sources,
-    positive_int,
     print_problems,
     read_config,
 )
@@ -56,18 +55,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="as before a training, without pictures"
     )
-    parser.add_argument(
-        "--workers",
-        type=positive_int,
-        default=os.cpu_count() or 1,
-        help="processes that read images",
-    )
-    parser.add_argument(
-        "--examples",
-        type=positive_int,
-        default=5,
-        help="how many of each kind to spell out",
-    )
+    add_problem_options(parser)
     return parser.parse_args()
 
 

@@ -10,16 +10,15 @@ where it cannot be told.
 """
 
 import argparse
-import os
 
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.cli import (
+    add_problem_options,
     exit_on_config_error,
     own_data_sources,
-    positive_int,
     print_problems,
 )
 from mmdet_lite.datasets.conversion import find_labels, read_labels, write_coco
@@ -48,18 +47,7 @@ def parse_args() -> argparse.Namespace:
         help="write nothing if a label file or picture has a fault, as by default, or "
         "leave such pictures out",
     )
-    parser.add_argument(
-        "--workers",
-        type=positive_int,
-        default=os.cpu_count() or 1,
-        help="processes that read images",
-    )
-    parser.add_argument(
-        "--examples",
-        type=positive_int,
-        default=5,
-        help="how many of each kind of problem to spell out",
-    )
+    add_problem_options(parser)
     return parser.parse_args()
 
 
