@@ -63,9 +63,7 @@ def run(repository, models, monkeypatch, capsys):
     return call
 
 
-def test_it_draws_both_models_and_writes_their_numbers(
-    run, models, image, tmp_path, dino_of_the_zoo
-):
+def test_it_draws_both_models_and_writes_their_numbers(run, models, image, tmp_path):
     file = tmp_path / "new" / "numbers.json"
     status, printed = run(
         *(image, "--out", tmp_path / "pictures", "--json", file, "--dpi", 50),
