@@ -7,6 +7,7 @@ from .lite_dino import LiteDINO
 from .lite_grounding_dino import LiteGroundingDINO
 from .lite_h_deformable_detr import LiteHDeformableDETR
 from .lite_transformer import LiteTransformerMixin
+from .proposal_levels import ProposalLevelsDINO
 
 __all__ = [
     "HDeformableDETR",
@@ -16,4 +17,5 @@ __all__ = [
     "LiteGroundingDINO",
     "LiteHDeformableDETR",
     "LiteTransformerMixin",
+    "ProposalLevelsDINO",
 ]

@@ -45,10 +45,10 @@ class FewTokensMixin(_Detector):
             "spatial_shapes": spatial_shapes,
             **kwargs,
         }
-        num_tokens = memory.shape[1]
-        if not self.as_two_stage or num_tokens >= self.num_queries:
+        num_proposals = self._count_proposals(memory, spatial_shapes)
+        if not self.as_two_stage or num_proposals >= self.num_queries:
             return super().pre_decoder(**inputs)
-        with self._limited_to(num_tokens):
+        with self._limited_to(num_proposals):
             decoder_inputs, head_inputs = super().pre_decoder(**inputs)
         num_queries = decoder_inputs["reference_points"].shape[1]
         # DINO lists all of its learned queries, after those of the denoising.
@@ -76,14 +76,18 @@ class FewTokensMixin(_Detector):
         finally:
             self.bbox_head.test_cfg = test_cfg
 
+    def _count_proposals(self, memory: Tensor, spatial_shapes: Any) -> int:
+        """How many boxes the tokens propose: one each."""
+        return memory.shape[1]
+
     @contextmanager
-    def _limited_to(self, num_tokens: int) -> Iterator[None]:
-        """Let all that counts queries count as many as there are tokens."""
+    def _limited_to(self, num_proposals: int) -> Iterator[None]:
+        """Let all that counts queries count as many as there are proposals."""
         denoising = getattr(self, "dn_query_generator", None)
         before = self.num_queries
-        self.num_queries = num_tokens
+        self.num_queries = num_proposals
         if denoising is not None:
-            denoising.num_matching_queries = num_tokens
+            denoising.num_matching_queries = num_proposals
         try:
             yield
         finally:

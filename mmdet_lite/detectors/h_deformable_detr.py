@@ -112,9 +112,9 @@ class HDeformableDETR(FewTokensMixin, DeformableDETR):
         self.num_one2one_queries = number
 
     @contextmanager
-    def _limited_to(self, num_tokens: int) -> Iterator[None]:
+    def _limited_to(self, num_proposals: int) -> Iterator[None]:
         """Leave the queries of the one-to-many group out first."""
-        self.num_proposals = num_tokens
+        self.num_proposals = num_proposals
         try:
             yield
         finally:

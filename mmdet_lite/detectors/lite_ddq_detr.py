@@ -5,6 +5,7 @@ from mmdet.models.detectors import DDQDETR
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType
 
+from ..errors import ConfigError
 from .lite_transformer import LiteTransformerMixin, with_plain_attention
 
 
@@ -18,6 +19,14 @@ class LiteDDQDETR(LiteTransformerMixin, DDQDETR):
 
     bbox_head_class = DDQDETRHead
     decoder_cfg: ConfigType
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if self.num_proposal_levels is not None:
+            # mmdet looks the queries' content up in memory by the proposals' numbers.
+            raise ConfigError(
+                "LiteDDQDETR takes proposals from all levels and no num_proposal_levels"
+            )
 
     def _init_layers(self) -> None:
         """Let mmdet build its decoder, from a config that it keeps apart."""

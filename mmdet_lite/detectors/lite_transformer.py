@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..layers.interleaved_encoder import build_deformable_attention
 from ..layers.query_position import keep_official_positions
 from ..layers.self_attention import fuse_self_attention
-from .few_tokens import FewTokensMixin
+from .proposal_levels import ProposalLevelsMixin
 from .transformer_arguments import check_transformer
 from .unpadded import fill_their_batch, flatten_levels, propose_boxes
 
@@ -35,7 +35,7 @@ _FOR_MMDET_ENCODER = (
 _FOR_MMCV_ATTENTION = tuple(inspect.signature(MultiScaleDeformableAttention).parameters)
 
 
-class LiteTransformerMixin(FewTokensMixin):
+class LiteTransformerMixin(ProposalLevelsMixin):
     """Gives a multi-scale DETR of mmdet the encoder and attention of Lite DETR.
 
     Put it before the detector that it changes::
@@ -48,7 +48,9 @@ class LiteTransformerMixin(FewTokensMixin):
     ``cross_attn_cfg`` may name the attention's ``type``. Both are key-aware where none
     is named; ``type='MultiScaleDeformableAttention'`` restores the plain one. Of an
     image of fewer tokens than queries every token makes one, see
-    :class:`~mmdet_lite.detectors.few_tokens.FewTokensMixin`.
+    :class:`~mmdet_lite.detectors.few_tokens.FewTokensMixin`, and with
+    ``num_proposal_levels`` only tokens of the smaller maps do, see
+    :class:`~mmdet_lite.detectors.proposal_levels.ProposalLevelsMixin`.
 
     Attributes:
         encoder_type (str): ``type`` of the encoder where the config names none.
@@ -229,18 +231,18 @@ class LiteTransformerMixin(FewTokensMixin):
         return super().pre_transformer(mlvl_feats, batch_data_samples)
 
     def gen_encoder_output_proposals(
-        self, memory: Tensor, memory_mask: Tensor, spatial_shapes: Tensor
+        self, memory: Tensor, memory_mask: Tensor | None, spatial_shapes: Any
     ) -> tuple[Tensor, Tensor]:
-        """Propose a box for every token as mmdet does; see :meth:`forward_transformer`.
+        """Propose boxes as mmdet does; see :meth:`forward_transformer`.
 
         Args:
             memory: (batch, num_tokens, embed_dims).
-            memory_mask: (batch, num_tokens), True where a token is padding.
+            memory_mask: (batch, num_tokens), True where a token is padding, or None.
             spatial_shapes: (num_levels, 2), (height, width).
 
         Returns:
-            tuple: projected memory (batch, num_tokens, embed_dims) and proposals
-            (batch, num_tokens, 4) before the sigmoid.
+            tuple: projected memory (batch, num_proposals, embed_dims) and proposals
+            (batch, num_proposals, 4) before the sigmoid.
         """
         level_shapes = self.encoder.level_shapes
         if (
@@ -248,7 +250,9 @@ class LiteTransformerMixin(FewTokensMixin):
             and level_shapes
             and "gen_encoder_output_proposals" in self.hooks_of_mmdet
         ):
-            memory, proposals = propose_boxes(memory, level_shapes)
+            memory, proposals = self._of_proposal_levels(
+                *propose_boxes(memory, level_shapes), level_shapes
+            )
             return self.memory_trans_norm(self.memory_trans_fc(memory)), proposals
         return super().gen_encoder_output_proposals(
             memory, memory_mask, level_shapes or spatial_shapes
