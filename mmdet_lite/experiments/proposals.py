@@ -1,0 +1,133 @@
+"""From which maps a two-stage DETR takes its queries, and how many of an object."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmdet.models.dense_heads import DINOHead
+from mmdet.models.detectors import BaseDetector
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.runner import Runner, load_checkpoint
+from torch import Tensor
+
+from ..checkpoint.fit import fit_of, require_whole_fit, weights_of
+from ..errors import ConfigError
+
+IOU_ON_OBJECT = 0.5
+"""From this IoU on a proposal is one of an object."""
+
+
+def count_proposals(cfg: Config, checkpoint: str) -> dict[str, Any]:
+    """Look at the proposals that a trained detector makes its queries of.
+
+    mmdet's modules must be registered. A proposal belongs to the object that it
+    overlaps most, from an IoU of :data:`IOU_ON_OBJECT`, whatever its class.
+
+    Args:
+        cfg: a whole config of a two-stage DETR, whose test set has annotations.
+        checkpoint: its weights.
+
+    Returns:
+        dict: ``levels``, the share of the proposals on objects that tokens of each
+        level made, largest map first; ``per_object``, how many an object has;
+        ``without``, the share of objects that have none; ``objects``, how many there
+        are, and ``images``.
+
+    Raises:
+        ConfigError: the detector makes no proposals, no proposal is on an object, or
+            the checkpoint does not fit.
+    """
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    if not getattr(model, "as_two_stage", False):
+        raise ConfigError(f"{type(model).__name__} here makes no proposals to count")
+    content = load_checkpoint(model, checkpoint, map_location="cpu")
+    require_whole_fit(fit_of(model, weights_of(content)))
+    model.eval()
+    loader = Runner.build_dataloader(
+        {**cfg.test_dataloader, "num_workers": 0, "persistent_workers": False}
+    )
+    objects_of = _objects_by_image(loader.dataset)
+    levels = torch.zeros(model.num_feature_levels)
+    counts: list[Tensor] = []
+    for data in loader:
+        data = model.data_preprocessor(data, training=False)
+        samples = data["data_samples"]
+        with _proposals_of(model) as made, torch.no_grad():
+            model.predict(data["inputs"], samples)
+        for boxes, level, sample in zip(
+            made["boxes"], made["levels"], samples, strict=True
+        ):
+            objects = objects_of[sample.img_id]
+            if not len(objects):
+                continue
+            overlap, owner = bbox_overlaps(boxes, objects).max(1)
+            on_object = overlap >= IOU_ON_OBJECT
+            levels += level[on_object].bincount(minlength=len(levels))
+            counts.append(owner[on_object].bincount(minlength=len(objects)))
+    number = torch.cat([torch.zeros(0, dtype=torch.int64), *counts])
+    if not number.any():
+        raise ConfigError(
+            "no proposal of this detector is on an object of the test set"
+        )
+    return {
+        "levels": (levels / levels.sum()).tolist(),
+        "per_object": float(number.float().mean()),
+        "without": float((number == 0).float().mean()),
+        "objects": len(number),
+        "images": len(loader.dataset),
+    }
+
+
+@contextmanager
+def _proposals_of(model: BaseDetector) -> Iterator[dict[str, Any]]:
+    """Keep boxes (x1, y1, x2, y2) in 0–1 and levels of what makes the next queries."""
+    made: dict[str, Any] = {}
+    head = model.bbox_head
+    pre_decoder = model.pre_decoder
+    one_class = not isinstance(head, DINOHead)
+
+    def keep_scores(module: Any, args: tuple, logits: Tensor) -> None:
+        # Two-stage Deformable DETR scores with the first class alone.
+        made["scores"] = logits[..., 0] if one_class else logits.max(-1)[0]
+
+    def keep(*args, **kwargs) -> tuple[dict, dict]:
+        decoder_inputs, head_inputs = pre_decoder(*args, **kwargs)
+        references = decoder_inputs["reference_points"]
+        made["boxes"] = bbox_cxcywh_to_xyxy(references)
+        sizes = torch.as_tensor(kwargs["spatial_shapes"]).prod(-1)
+        # Where only the last levels propose, the first proposal is not the first token.
+        passed_over = sizes.sum() - made["scores"].shape[1]
+        chosen = made["scores"].topk(references.shape[1], dim=1)[1]
+        made["levels"] = torch.bucketize(
+            chosen + passed_over, sizes.cumsum(0), right=True
+        )
+        return decoder_inputs, head_inputs
+
+    handle = head.cls_branches[model.decoder.num_layers].register_forward_hook(
+        keep_scores
+    )
+    model.pre_decoder = keep
+    try:
+        yield made
+    finally:
+        handle.remove()
+        del model.pre_decoder
+
+
+def _objects_by_image(dataset: Any) -> dict[Any, Tensor]:
+    """Boxes (num, 4) of the objects of each image, (x1, y1, x2, y2) in 0–1."""
+    objects = {}
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        boxes = [
+            instance["bbox"]
+            for instance in info["instances"]
+            if not instance["ignore_flag"]
+        ]
+        sides = torch.tensor([info["width"], info["height"]] * 2)
+        objects[info["img_id"]] = torch.tensor(boxes).reshape(-1, 4) / sides
+    return objects
