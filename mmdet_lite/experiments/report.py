@@ -189,6 +189,58 @@ def table_of_epochs(
     return markdown_table(["model", "seed", *map(str, epochs), "retested"], rows)
 
 
+def table_of_proposals(
+    folder: str | Path,
+    runs: Sequence[Run],
+    retested: Sequence[Run],
+    data: str,
+    models: Sequence[str],
+) -> str:
+    """Lay out where a run's queries come from beside its AP, the best run first.
+
+    Args:
+        folder: of files that ``tools/experiments/proposals.py --json`` wrote, named
+            ``DATA_MODEL_seedN.json``.
+        runs: results of an experiment.
+        retested: results of the same runs, tested in another way.
+        data: name of the data set.
+        models: names.
+
+    Returns:
+        str: a table of Markdown. A run whose proposals were not counted has no row.
+
+    Raises:
+        ConfigError: no run of a model was counted.
+    """
+    other = {(run["model"], run["seed"]): run["AP"] for run in retested}
+    rows, num_levels = [], 0
+    for model in models:
+        counted = [
+            (run, file)
+            for run in select(runs, data, model)
+            if (
+                file := Path(folder, f"{data}_{model}_seed{run['seed']}.json")
+            ).is_file()
+        ]
+        if not counted:
+            raise ConfigError(f"the proposals of no run of {model} were counted")
+        for run, file in counted:
+            proposals = load_measurement(file)
+            num_levels = max(num_levels, len(proposals["levels"]))
+            shares = [f"{share:.0%}" for share in proposals["levels"]]
+            numbers = [
+                _points(run["by_epoch"][0]["AP"]),
+                _points(run["AP"]),
+                _points(other.get((model, run["seed"]))),
+                f"{proposals['per_object']:.1f}",
+            ]
+            rows.append((run["AP"], [model, str(run["seed"]), *numbers, *shares]))
+    rows.sort(key=lambda row: row[0], reverse=True)
+    header = ["model", "seed", "AP after one epoch", "AP", "retested", "per object"]
+    header += [f"level {level}" for level in range(num_levels)]
+    return markdown_table(header, [row for _, row in rows])
+
+
 def _points(number: float | None) -> str:
     return "–" if number is None else f"{number:.1f}"
 
@@ -269,6 +321,7 @@ def fill_page(page: str | Path) -> None:
     ``<!-- runs: FOLDER DATA REFERENCE MODEL ... -->`` starts a table,
     ``<!-- classes: FOLDER DATA MODEL ... -->`` one by class,
     ``<!-- epochs: FOLDER RETESTED DATA MODEL ... -->`` one by epoch,
+    ``<!-- proposals: FOLDER RUNS RETESTED DATA MODEL ... -->`` one of proposals,
     ``<!-- layers: FOLDER COLUMN FILE ... -->`` one by layer, of files without their
     ``.json``, ``<!-- errors: FOLDER FILE ... -->`` one of kinds of error, and
     ``<!-- keeps: FOLDER DATA MODEL REFERENCE [METRIC] -->`` a figure in a sentence; all
@@ -293,6 +346,13 @@ def fill_page(page: str | Path) -> None:
             ),
             "epochs": lambda folder, retested, data, *models: table_of_epochs(
                 load_runs(root / folder), load_runs(root / retested), data, models
+            ),
+            "proposals": lambda folder, of, retested, data, *models: table_of_proposals(
+                root / folder,
+                load_runs(root / of),
+                load_runs(root / retested),
+                data,
+                models,
             ),
             "layers": lambda folder, column, *names: table_of_layers(
                 files(folder, names), column

@@ -15,6 +15,7 @@ from mmdet_lite.experiments.report import (
     plot_curves,
     table,
     table_of_classes,
+    table_of_proposals,
 )
 
 
@@ -98,10 +99,16 @@ def test_a_page_is_filled_again_and_again(tmp_path):
         "<!-- runs: runs cells dino lite -->\n<!-- end -->\n"
         "<!-- classes: runs cells dino -->\n<!-- end -->\n"
         "<!-- epochs: runs again cells dino lite -->\n<!-- end -->\n"
+        "<!-- proposals: counted runs again cells dino lite -->\n<!-- end -->\n"
         "<!-- layers: . entropy a -->\n<!-- end -->\n"
         "<!-- errors: . b -->\n<!-- end -->\nAfter.\n"
     )
     write(tmp_path / "again", [run("dino", 1, 53.0)])
+    counted = tmp_path / "counted"
+    counted.mkdir()
+    for name, share, number in (("lite_seed0", 1.0, 4.81), ("dino_seed1", 0.25, 2.0)):
+        proposals = {"levels": [share, 1 - share], "per_object": number}
+        (counted / f"cells_{name}.json").write_text(json.dumps(proposals))
     layers = [{"layer": "encoder.layers.0", "entropy": 0.25}]
     layers.append({"layer": "decoder.layers.0", "entropy": None})
     (tmp_path / "a.json").write_text(json.dumps({"layers": layers}))
@@ -114,6 +121,10 @@ def test_a_page_is_filled_again_and_again(tmp_path):
     assert "| dino | 3 | 54.0 ± 5.3 | 27.0 ± 2.6 |" in text
     assert "| model | seed | 1 | 2 | retested |" in text
     assert "| dino | 1 | 52.0 | 52.0 | 53.0 |\n| dino | 2 | 60.0 | 60.0 | – |" in text
+    assert (
+        "| dino | 1 | 52.0 | 52.0 | 53.0 | 2.0 | 25% | 75% |\n"
+        "| lite | 0 | 49.0 | 49.0 | – | 4.8 | 100% | 0% |\n"
+    ) in text
     assert "| run | encoder 0 | decoder 0 |" in text
     assert "| a | 0.25 | – |" in text
     assert "| run | AP50 | classification | localisation |" in text
@@ -121,6 +132,11 @@ def test_a_page_is_filled_again_and_again(tmp_path):
     assert text.endswith("\nAfter.\n")
     fill_page(page)
     assert page.read_text() == text
+
+
+def test_a_model_whose_proposals_were_not_counted_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="of no run of lite"):
+        table_of_proposals(tmp_path, RUNS, [], "cells", ["lite"])
 
 
 def test_runs_are_read_from_a_folder_and_drawn(tmp_path):
