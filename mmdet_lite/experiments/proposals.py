@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import Runner, load_checkpoint, set_random_seed
 from torch import Tensor
 
 from ..checkpoint.fit import fit_of, require_whole_fit, weights_of
@@ -21,63 +22,72 @@ IOU_ON_OBJECT = 0.5
 """From this IoU on a proposal is one of an object."""
 
 
-def count_proposals(cfg: Config, checkpoint: str) -> dict[str, Any]:
-    """Look at the proposals that a trained detector makes its queries of.
+def count_proposals(
+    cfg: Config, checkpoint: str | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Look at the proposals that a detector makes its queries of.
 
     mmdet's modules must be registered. A proposal belongs to the object that it
     overlaps most, from an IoU of :data:`IOU_ON_OBJECT`, whatever its class.
 
     Args:
         cfg: a whole config of a two-stage DETR, whose test set has annotations.
-        checkpoint: its weights.
+        checkpoint: its weights; None for those of the initialisation.
+        seed: of the initialisation.
 
     Returns:
-        dict: ``levels``, the share of the proposals on objects that tokens of each
-        level made, largest map first; ``per_object``, how many an object has;
-        ``without``, the share of objects that have none; ``objects``, how many there
-        are, and ``images``.
+        dict: ``queries``, the share of all queries that tokens of each level made,
+        largest map first; ``levels``, the same of those on objects, zeros where there
+        are none; ``per_object``, how many an object has; ``without``, the share of
+        objects that have none; ``objects``, how many there are, and ``images``.
 
     Raises:
-        ConfigError: the detector makes no proposals, no proposal is on an object, or
+        ConfigError: the detector makes no proposals, the test set has no objects, or
             the checkpoint does not fit.
     """
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    set_random_seed(seed)
+    model = revert_sync_batchnorm(MODELS.build(deepcopy(cfg.model)))
     if not getattr(model, "as_two_stage", False):
         raise ConfigError(f"{type(model).__name__} here makes no proposals to count")
-    content = load_checkpoint(model, checkpoint, map_location="cpu")
-    require_whole_fit(fit_of(model, weights_of(content)))
+    model.init_weights()
+    if checkpoint is not None:
+        content = load_checkpoint(model, checkpoint, map_location="cpu")
+        require_whole_fit(fit_of(model, weights_of(content)))
     model.eval()
     loader = Runner.build_dataloader(
         {**cfg.test_dataloader, "num_workers": 0, "persistent_workers": False}
     )
     objects_of = _objects_by_image(loader.dataset)
-    levels = torch.zeros(model.num_feature_levels)
-    counts: list[Tensor] = []
+    num_levels = model.num_feature_levels
+    of_all, on_objects = torch.zeros(2, num_levels, dtype=torch.int64)
+    counts = [torch.zeros(0, dtype=torch.int64)]
     for data in loader:
         data = model.data_preprocessor(data, training=False)
         samples = data["data_samples"]
         with _proposals_of(model) as made, torch.no_grad():
             model.predict(data["inputs"], samples)
-        for boxes, level, sample in zip(
+        for boxes, levels, sample in zip(
             made["boxes"], made["levels"], samples, strict=True
         ):
+            of_all += levels.bincount(minlength=num_levels)
             objects = objects_of[sample.img_id]
             if not len(objects):
                 continue
             overlap, owner = bbox_overlaps(boxes, objects).max(1)
             on_object = overlap >= IOU_ON_OBJECT
-            levels += level[on_object].bincount(minlength=len(levels))
+            on_objects += levels[on_object].bincount(minlength=num_levels)
             counts.append(owner[on_object].bincount(minlength=len(objects)))
-    number = torch.cat([torch.zeros(0, dtype=torch.int64), *counts])
-    if not number.any():
+    numbers = torch.cat(counts)
+    if not len(numbers):
         raise ConfigError(
-            "no proposal of this detector is on an object of the test set"
+            "the test set has no objects whose proposals could be counted"
         )
     return {
-        "levels": (levels / levels.sum()).tolist(),
-        "per_object": float(number.float().mean()),
-        "without": float((number == 0).float().mean()),
-        "objects": len(number),
+        "queries": (of_all / of_all.sum()).tolist(),
+        "levels": (on_objects / on_objects.sum().clamp(min=1)).tolist(),
+        "per_object": float(numbers.float().mean()),
+        "without": float((numbers == 0).float().mean()),
+        "objects": len(numbers),
         "images": len(loader.dataset),
     }
 

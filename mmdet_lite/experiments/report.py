@@ -190,7 +190,8 @@ def table_of_epochs(
 
 
 def table_of_proposals(
-    folder: str | Path,
+    start: str | Path,
+    end: str | Path,
     runs: Sequence[Run],
     retested: Sequence[Run],
     data: str,
@@ -199,8 +200,9 @@ def table_of_proposals(
     """Lay out where a run's queries come from beside its AP, the best run first.
 
     Args:
-        folder: of files that ``tools/experiments/proposals.py --json`` wrote, named
-            ``DATA_MODEL_seedN.json``.
+        start: folder of files that ``tools/experiments/proposals.py --json`` wrote
+            without a checkpoint, named ``DATA_MODEL_seedN.json``.
+        end: the same of the trained models.
         runs: results of an experiment.
         retested: results of the same runs, tested in another way.
         data: name of the data set.
@@ -210,35 +212,34 @@ def table_of_proposals(
         str: a table of Markdown. A run whose proposals were not counted has no row.
 
     Raises:
-        ConfigError: no run of a model was counted.
+        ConfigError: no run of these models was counted.
     """
     other = {(run["model"], run["seed"]): run["AP"] for run in retested}
-    rows, num_levels = [], 0
-    for model in models:
-        counted = [
-            (run, file)
-            for run in select(runs, data, model)
-            if (
-                file := Path(folder, f"{data}_{model}_seed{run['seed']}.json")
-            ).is_file()
+    rows, levels = [], []
+    for run in (run for model in models for run in select(runs, data, model)):
+        file = f"{data}_{run['model']}_seed{run['seed']}.json"
+        if not Path(end, file).is_file():
+            continue
+        before = load_measurement(Path(start, file))
+        after = load_measurement(Path(end, file))
+        levels = [f"level {level}" for level in range(len(after["levels"]))]
+        cells = [
+            run["model"],
+            str(run["seed"]),
+            f"{before['queries'][0]:.0%}",
+            *(f"{share:.0%}" for share in after["levels"]),
+            f"{after['per_object']:.1f}",
+            _points(run["by_epoch"][0]["AP"]),
+            _points(run["AP"]),
+            _points(other.get((run["model"], run["seed"]))),
         ]
-        if not counted:
-            raise ConfigError(f"the proposals of no run of {model} were counted")
-        for run, file in counted:
-            proposals = load_measurement(file)
-            num_levels = max(num_levels, len(proposals["levels"]))
-            shares = [f"{share:.0%}" for share in proposals["levels"]]
-            numbers = [
-                _points(run["by_epoch"][0]["AP"]),
-                _points(run["AP"]),
-                _points(other.get((model, run["seed"]))),
-                f"{proposals['per_object']:.1f}",
-            ]
-            rows.append((run["AP"], [model, str(run["seed"]), *numbers, *shares]))
+        rows.append((run["AP"], cells))
+    if not rows:
+        raise ConfigError(f"no run of {', '.join(models)} has its proposals counted")
     rows.sort(key=lambda row: row[0], reverse=True)
-    header = ["model", "seed", "AP after one epoch", "AP", "retested", "per object"]
-    header += [f"level {level}" for level in range(num_levels)]
-    return markdown_table(header, [row for _, row in rows])
+    header = ["model", "seed", "level 0 at the start", *levels, "per object"]
+    header += ["AP after one epoch", "AP", "retested"]
+    return markdown_table(header, [cells for _, cells in rows])
 
 
 def _points(number: float | None) -> str:
@@ -321,7 +322,7 @@ def fill_page(page: str | Path) -> None:
     ``<!-- runs: FOLDER DATA REFERENCE MODEL ... -->`` starts a table,
     ``<!-- classes: FOLDER DATA MODEL ... -->`` one by class,
     ``<!-- epochs: FOLDER RETESTED DATA MODEL ... -->`` one by epoch,
-    ``<!-- proposals: FOLDER RUNS RETESTED DATA MODEL ... -->`` one of proposals,
+    ``<!-- proposals: START END RUNS RETESTED DATA MODEL ... -->`` one of proposals,
     ``<!-- layers: FOLDER COLUMN FILE ... -->`` one by layer, of files without their
     ``.json``, ``<!-- errors: FOLDER FILE ... -->`` one of kinds of error, and
     ``<!-- keeps: FOLDER DATA MODEL REFERENCE [METRIC] -->`` a figure in a sentence; all
@@ -347,12 +348,15 @@ def fill_page(page: str | Path) -> None:
             "epochs": lambda folder, retested, data, *models: table_of_epochs(
                 load_runs(root / folder), load_runs(root / retested), data, models
             ),
-            "proposals": lambda folder, of, retested, data, *models: table_of_proposals(
-                root / folder,
-                load_runs(root / of),
-                load_runs(root / retested),
-                data,
-                models,
+            "proposals": lambda start, end, of, retested, data, *models: (
+                table_of_proposals(
+                    root / start,
+                    root / end,
+                    load_runs(root / of),
+                    load_runs(root / retested),
+                    data,
+                    models,
+                )
             ),
             "layers": lambda folder, column, *names: table_of_layers(
                 files(folder, names), column

@@ -64,6 +64,7 @@ def test_each_token_counts_for_its_level_and_the_object_it_is_on(read, tmp_path)
     cfg = read(**{"model.num_queries": 340})  # as many as there are tokens
     counted = count_proposals(cfg, save_initial(cfg, tmp_path / "start.pth"))
     assert counted == {
+        "queries": pytest.approx([256 / 340, 64 / 340, 16 / 340, 4 / 340]),
         "levels": [0.25, 0, 0.5, 0.25],
         "per_object": pytest.approx(4 / 5),
         "without": pytest.approx(1 / 5),
@@ -75,8 +76,16 @@ def test_each_token_counts_for_its_level_and_the_object_it_is_on(read, tmp_path)
 def test_levels_that_may_not_propose_have_no_share(read, tmp_path):
     cfg = read(**{"model.num_queries": 20, "model.num_proposal_levels": 2})
     counted = count_proposals(cfg, save_initial(cfg, tmp_path / "start.pth"))
+    assert counted["queries"] == pytest.approx([0, 0, 16 / 20, 4 / 20])
     assert counted["levels"] == pytest.approx([0, 0, 2 / 3, 1 / 3])
     assert counted["per_object"] == pytest.approx(3 / 5)
+
+
+def test_without_a_checkpoint_the_seed_decides(read):
+    cfg = read(**{"model.num_queries": 20})
+    first, again, other = (count_proposals(cfg, seed=seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first["queries"] != other["queries"]
 
 
 def test_a_detector_without_proposals_is_refused(tmp_path):

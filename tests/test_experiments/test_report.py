@@ -99,16 +99,17 @@ def test_a_page_is_filled_again_and_again(tmp_path):
         "<!-- runs: runs cells dino lite -->\n<!-- end -->\n"
         "<!-- classes: runs cells dino -->\n<!-- end -->\n"
         "<!-- epochs: runs again cells dino lite -->\n<!-- end -->\n"
-        "<!-- proposals: counted runs again cells dino lite -->\n<!-- end -->\n"
+        "<!-- proposals: start end runs again cells dino lite -->\n<!-- end -->\n"
         "<!-- layers: . entropy a -->\n<!-- end -->\n"
         "<!-- errors: . b -->\n<!-- end -->\nAfter.\n"
     )
     write(tmp_path / "again", [run("dino", 1, 53.0)])
-    counted = tmp_path / "counted"
-    counted.mkdir()
-    for name, share, number in (("lite_seed0", 1.0, 4.81), ("dino_seed1", 0.25, 2.0)):
-        proposals = {"levels": [share, 1 - share], "per_object": number}
-        (counted / f"cells_{name}.json").write_text(json.dumps(proposals))
+    for folder, share in (("start", 0.7), ("end", 1.0)):
+        (tmp_path / folder).mkdir()
+        shares = {"queries": [share, 1 - share], "levels": [share, 1 - share]}
+        for name in ("lite_seed0", "dino_seed1"):
+            file = tmp_path / folder / f"cells_{name}.json"
+            file.write_text(json.dumps({**shares, "per_object": 4.81}))
     layers = [{"layer": "encoder.layers.0", "entropy": 0.25}]
     layers.append({"layer": "decoder.layers.0", "entropy": None})
     (tmp_path / "a.json").write_text(json.dumps({"layers": layers}))
@@ -122,8 +123,8 @@ def test_a_page_is_filled_again_and_again(tmp_path):
     assert "| model | seed | 1 | 2 | retested |" in text
     assert "| dino | 1 | 52.0 | 52.0 | 53.0 |\n| dino | 2 | 60.0 | 60.0 | – |" in text
     assert (
-        "| dino | 1 | 52.0 | 52.0 | 53.0 | 2.0 | 25% | 75% |\n"
-        "| lite | 0 | 49.0 | 49.0 | – | 4.8 | 100% | 0% |\n"
+        "| dino | 1 | 70% | 100% | 0% | 4.8 | 52.0 | 52.0 | 53.0 |\n"
+        "| lite | 0 | 70% | 100% | 0% | 4.8 | 49.0 | 49.0 | – |\n"
     ) in text
     assert "| run | encoder 0 | decoder 0 |" in text
     assert "| a | 0.25 | – |" in text
@@ -134,9 +135,9 @@ def test_a_page_is_filled_again_and_again(tmp_path):
     assert page.read_text() == text
 
 
-def test_a_model_whose_proposals_were_not_counted_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="of no run of lite"):
-        table_of_proposals(tmp_path, RUNS, [], "cells", ["lite"])
+def test_models_whose_proposals_were_not_counted_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="no run of lite has its proposals counted"):
+        table_of_proposals(tmp_path, tmp_path, RUNS, [], "cells", ["lite"])
 
 
 def test_runs_are_read_from_a_folder_and_drawn(tmp_path):

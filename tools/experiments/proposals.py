@@ -1,11 +1,12 @@
-"""Count from which maps a trained two-stage DETR takes its queries.
+"""Count from which maps a two-stage DETR takes its queries.
 
-    python tools/experiments/proposals.py CONFIG CHECKPOINT
-    python tools/experiments/proposals.py CONFIG CHECKPOINT --json FILE
+    python tools/experiments/proposals.py CONFIG
+    python tools/experiments/proposals.py CONFIG --checkpoint epoch_8.pth --json FILE
 
-Predicts the config's test set and prints which level's tokens made the proposals that
-are on an object, and how many of them an object has. Several to each object, all from
-the largest map, are what a training looks like that finds objects twice.
+Predicts the config's test set and prints which level's tokens made the queries, and
+those of them whose proposal is on an object, and how many an object has. Several to
+each object, all from the largest map, are what a training looks like that finds objects
+twice.
 """
 
 import argparse
@@ -33,7 +34,8 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_model_arguments(parser)
-    parser.add_argument("checkpoint", help="path of the checkpoint")
+    parser.add_argument("--checkpoint", help="weights; default: initialised anew")
+    parser.add_argument("--seed", type=int, default=0, help="of the initialisation")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there")
     return parser.parse_args()
 
@@ -47,19 +49,23 @@ def main() -> None:
         if args.json:
             require_writable_file("--json", args.json)
         cfg = read_config(args.config, args.cfg_options)
-        require_checkpoint(args.checkpoint)
+        if args.checkpoint is not None:
+            require_checkpoint(args.checkpoint)
         check_data(cfg, splits=("test",))
-        counted = count_proposals(cfg, args.checkpoint)
+        counted = count_proposals(cfg, args.checkpoint, args.seed)
     print(f"{counted['objects']} objects in {counted['images']} images, each with")
     print(f"{counted['per_object']:.2f} proposals of an IoU from {IOU_ON_OBJECT} on;")
-    print(f"{counted['without']:.1%} have none. They come from")
-    for level, share in enumerate(counted["levels"]):
-        print(f"  level {level}: {share:.1%}")
+    print(f"{counted['without']:.1%} have none.\n")
+    print(f"{'':8}{'queries':>12}{'on objects':>12}")
+    shares = zip(counted["queries"], counted["levels"], strict=True)
+    for level, (of_all, on_objects) in enumerate(shares):
+        print(f"level {level:<2}{of_all:12.1%}{on_objects:12.1%}")
     if args.json:
         measurement = {
             "config": args.config,
             "options": args.cfg_options,
-            "checkpoint": Path(args.checkpoint).name,
+            "checkpoint": args.checkpoint and Path(args.checkpoint).name,
+            "seed": args.seed,
             **counted,
         }
         save_measurement(args.json, measurement)
