@@ -14,7 +14,8 @@ def resume_training(cfg: Config, checkpoint: str) -> list[str]:
         cfg: a whole config with its work dir; it is changed. The data order depends on
             the seed, and mmengine reads it from the checkpoint too late.
         checkpoint: path of the checkpoint, or ``'auto'`` for the newest whole one of
-            the work dir; where there is none the training starts.
+            the work dir; where there is none the training starts, from the weights
+            that ``load_from`` names if it does.
 
     Returns:
         list: a line for each newer checkpoint that is passed over, for the log.
@@ -23,7 +24,6 @@ def resume_training(cfg: Config, checkpoint: str) -> list[str]:
         ConfigError: the checkpoint is not one of a training, or not whole.
     """
     cfg.resume = True
-    cfg.load_from = None
     passed_over: list[str] = []
     if "://" in checkpoint:
         cfg.load_from = checkpoint
