@@ -78,7 +78,9 @@ class LiteTransformerMixin(ProposalLevelsMixin):
     def __init_subclass__(cls, **kwargs) -> None:
         """Refuse an order of bases that would leave the detector as it was."""
         super().__init_subclass__(**kwargs)
+        mixins = LiteTransformerMixin.__mro__
         behind = cls.__mro__[cls.__mro__.index(LiteTransformerMixin) + 1 :]
+        behind = tuple(base for base in behind if base not in mixins)
         if issubclass(cls, nn.Module) and DetectionTransformer not in behind:
             raise TypeError(
                 f"the bases of {cls.__name__} must be LiteTransformerMixin first, then "
@@ -257,6 +259,9 @@ class LiteTransformerMixin(ProposalLevelsMixin):
         return super().gen_encoder_output_proposals(
             memory, memory_mask, level_shapes or spatial_shapes
         )
+
+    def _num_passed_over(self, spatial_shapes: Sequence) -> int:
+        return super()._num_passed_over(self.encoder.level_shapes or spatial_shapes)
 
 
 def _inherited(classes: Sequence[type], name: str) -> Any:

@@ -69,6 +69,8 @@ class ProposalLevelsMixin(FewTokensMixin):
     def _of_proposal_levels(
         self, memory: Tensor, proposals: Tensor, spatial_shapes: Sequence
     ) -> tuple[Tensor, Tensor]:
+        if self.num_proposal_levels is None:
+            return memory, proposals
         first = self._num_passed_over(spatial_shapes)
         return memory[:, first:], proposals[:, first:]
 

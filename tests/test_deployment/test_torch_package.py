@@ -13,7 +13,9 @@ from mmdet_lite.ops import available_backends
 @pytest.mark.skipif(
     "cpp" not in available_backends(), reason="the C++ kernels are not built"
 )
-@pytest.mark.parametrize("family", ["LiteDeformableDETR", "LiteHDeformableDETR"])
+@pytest.mark.parametrize(
+    "family", ["LiteDeformableDETR", "LiteHDeformableDETR", "LiteDINO, NMS"]
+)
 def test_a_captured_graph_is_right_at_other_sizes(small_config, family):
     module = DetectorModule(tiny_model(small_config, family))
     captured = capture(module, (96, 128), dynamic=True).module()

@@ -29,8 +29,9 @@ def tiny_config(small_config, family):
         cfg.model.encoder.update(num_layers=2, num_high_updates=2, num_blocks=1)
     else:
         cfg.model.encoder.num_layers = 1
-    if family == "LiteDINO, NMS":
+    if family == "LiteDINO, NMS":  # and the other option that the paper has not
         cfg.model.test_cfg.nms.iou_threshold = 0.6
+        cfg.model.num_proposal_levels = 3
     return cfg
 
 

@@ -110,6 +110,11 @@ def test_without_the_argument_it_is_the_dino_of_mmdet(small_config):
         assert one.pred_instances.scores.equal(other.pred_instances.scores)
 
 
+def test_what_mmdet_does_around_the_encoder_is_still_known():
+    hooks = {"pre_transformer", "gen_encoder_output_proposals"}
+    assert MODELS.get("LiteDINO").hooks_of_mmdet == hooks
+
+
 @pytest.mark.parametrize("number", [0, -1, "3", 2.0, True, 5])
 def test_what_is_no_number_of_levels_is_refused(small_config, number):
     with pytest.raises(ConfigError, match="num_proposal_levels"):
