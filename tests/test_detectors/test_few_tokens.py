@@ -3,7 +3,7 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmdet.testing import demo_mm_inputs
+from one_class_batch import batch_of
 
 CONFIGS = {
     "LiteDINO": "lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py",
@@ -31,16 +31,6 @@ def model(request, small_config):
     model = MODELS.build(cfg.model)
     model.init_weights()
     return model
-
-
-def batch_of(model, shapes, training):
-    data = demo_mm_inputs(
-        len(shapes), [[3, *shape] for shape in shapes], num_items=[1] * len(shapes)
-    )
-    for sample in data["data_samples"]:
-        sample.set_metainfo({"text": ("cat",)})
-        sample.gt_instances.labels.zero_()
-    return model.data_preprocessor(data, training)
 
 
 def num_tokens_of(shape):

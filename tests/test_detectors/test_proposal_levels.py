@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmdet.models.detectors import DINO
 from mmdet.registry import MODELS
-from mmdet.testing import demo_mm_inputs
+from one_class_batch import batch_of
 
 from mmdet_lite.errors import ConfigError
 
@@ -50,16 +50,6 @@ def test_tokens_of_the_other_levels_propose_nothing(model, padded):
     for kept, every in zip(proposals, of_all, strict=True):
         assert every.shape[1] == NUM_TOKENS
         assert kept.equal(every[:, NUM_LOW:])
-
-
-def batch_of(model, shapes, training):
-    data = demo_mm_inputs(
-        len(shapes), [[3, *shape] for shape in shapes], num_items=[1] * len(shapes)
-    )
-    for sample in data["data_samples"]:
-        sample.set_metainfo({"text": ("cat",)})
-        sample.gt_instances.labels.zero_()
-    return model.data_preprocessor(data, training)
 
 
 @pytest.mark.parametrize(
