@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from ..errors import ConfigError
@@ -132,6 +133,20 @@ def require_whole_fit(fit: Fit) -> None:
     ]
     if faults:
         raise CheckpointMismatchError(f"it has {fit.summary()}; {'; '.join(faults)}")
+
+
+def load_whole(model: nn.Module, checkpoint: str) -> None:
+    """Load weights that make the model complete, on the processor.
+
+    Args:
+        model: it is changed.
+        checkpoint: path of the file.
+
+    Raises:
+        CheckpointMismatchError: as :func:`require_whole_fit`.
+    """
+    content = load_checkpoint(model, checkpoint, map_location="cpu")
+    require_whole_fit(fit_of(model, weights_of(content)))
 
 
 def require_part_fit(fit: Fit, model: nn.Module) -> None:

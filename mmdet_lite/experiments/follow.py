@@ -10,10 +10,10 @@ from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.runner import Runner, load_checkpoint, set_random_seed
+from mmengine.runner import Runner, set_random_seed
 from torch import Tensor, nn
 
-from ..checkpoint.fit import fit_of, require_whole_fit, weights_of
+from ..checkpoint.fit import load_whole
 from ..visualization.attention_record import AttentionRecord, record_attention
 
 COLUMNS = {
@@ -50,8 +50,7 @@ def follow(
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     model.init_weights()
     if checkpoint is not None:
-        content = load_checkpoint(model, checkpoint, map_location="cpu")
-        require_whole_fit(fit_of(model, weights_of(content)))
+        load_whole(model, checkpoint)
     model.train()
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=seed)
     # The stock encoder is followed as if it told the levels apart.

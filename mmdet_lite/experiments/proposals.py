@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 from mmdet.models.dense_heads import DINOHead
-from mmdet.models.detectors import BaseDetector
+from mmdet.models.detectors import DDQDETR, BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.runner import Runner, load_checkpoint, set_random_seed
+from mmengine.runner import Runner, set_random_seed
 from torch import Tensor
 
-from ..checkpoint.fit import fit_of, require_whole_fit, weights_of
+from ..checkpoint.fit import load_whole
 from ..errors import ConfigError
 
 IOU_ON_OBJECT = 0.5
@@ -42,17 +42,21 @@ def count_proposals(
         objects that have none; ``objects``, how many there are, and ``images``.
 
     Raises:
-        ConfigError: the detector makes no proposals, the test set has no objects, or
-            the checkpoint does not fit.
+        ConfigError: the detector makes no proposals or chooses distinct ones, the test
+            set has no objects, or the checkpoint does not fit.
     """
     set_random_seed(seed)
     model = revert_sync_batchnorm(MODELS.build(deepcopy(cfg.model)))
     if not getattr(model, "as_two_stage", False):
         raise ConfigError(f"{type(model).__name__} here makes no proposals to count")
+    if isinstance(model, DDQDETR):
+        raise ConfigError(
+            f"{type(model).__name__} does not choose the proposals that score best, "
+            "which are what is counted, but distinct ones"
+        )
     model.init_weights()
     if checkpoint is not None:
-        content = load_checkpoint(model, checkpoint, map_location="cpu")
-        require_whole_fit(fit_of(model, weights_of(content)))
+        load_whole(model, checkpoint)
     model.eval()
     loader = Runner.build_dataloader(
         {**cfg.test_dataloader, "num_workers": 0, "persistent_workers": False}

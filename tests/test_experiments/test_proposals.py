@@ -93,3 +93,10 @@ def test_a_detector_without_proposals_is_refused(tmp_path):
     cfg.model.backbone.init_cfg = None
     with pytest.raises(ConfigError, match="DeformableDETR here makes no proposals"):
         count_proposals(cfg, str(tmp_path / "none.pth"))
+
+
+def test_a_detector_that_chooses_distinct_proposals_is_refused():
+    cfg = read_config("mmdet::ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py")
+    cfg.model.backbone.init_cfg = None
+    with pytest.raises(ConfigError, match="DDQDETR does not choose"):
+        count_proposals(cfg)
