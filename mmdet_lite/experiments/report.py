@@ -215,31 +215,32 @@ def table_of_proposals(
         ConfigError: no run of these models was counted.
     """
     other = {(run["model"], run["seed"]): run["AP"] for run in retested}
+    chosen = [run for model in models for run in select(runs, data, model)]
     rows, levels = [], []
-    for run in (run for model in models for run in select(runs, data, model)):
+    for run in sorted(chosen, key=lambda run: run["AP"], reverse=True):
         file = f"{data}_{run['model']}_seed{run['seed']}.json"
         if not Path(end, file).is_file():
             continue
         before = load_measurement(Path(start, file))
         after = load_measurement(Path(end, file))
         levels = [f"level {level}" for level in range(len(after["levels"]))]
-        cells = [
-            run["model"],
-            str(run["seed"]),
-            f"{before['queries'][0]:.0%}",
-            *(f"{share:.0%}" for share in after["levels"]),
-            f"{after['per_object']:.1f}",
-            _points(run["by_epoch"][0]["AP"]),
-            _points(run["AP"]),
-            _points(other.get((run["model"], run["seed"]))),
-        ]
-        rows.append((run["AP"], cells))
+        rows.append(
+            [
+                run["model"],
+                str(run["seed"]),
+                f"{before['queries'][0]:.0%}",
+                *(f"{share:.0%}" for share in after["levels"]),
+                f"{after['per_object']:.1f}",
+                _points(run["by_epoch"][0]["AP"]),
+                _points(run["AP"]),
+                _points(other.get((run["model"], run["seed"]))),
+            ]
+        )
     if not rows:
         raise ConfigError(f"no run of {', '.join(models)} has its proposals counted")
-    rows.sort(key=lambda row: row[0], reverse=True)
     header = ["model", "seed", "level 0 at the start", *levels, "per object"]
     header += ["AP after one epoch", "AP", "retested"]
-    return markdown_table(header, [cells for _, cells in rows])
+    return markdown_table(header, rows)
 
 
 def _points(number: float | None) -> str:
