@@ -31,11 +31,13 @@ class EmulatedKernels:
 
     def __init__(self, overwrites=False):
         self.overwrites = overwrites
+        self.calls = []
         self.batches = []
 
     def ms_deform_attn_forward(
         self, value, spatial_shapes, starts, locations, weights, *, im2col_step
     ):
+        self.calls.append("forward")
         self.check(value, spatial_shapes, starts, locations, weights, im2col_step)
         output = reference.multi_scale_deformable_attention(
             *(value.double(), spatial_shapes, starts),
@@ -57,6 +59,7 @@ class EmulatedKernels:
         *,
         im2col_step,
     ):
+        self.calls.append("backward")
         self.check(value, spatial_shapes, starts, locations, weights, im2col_step)
         assert grad_output.is_contiguous()
         assert grad_output.dtype == value.dtype

@@ -108,9 +108,17 @@ class Case:
         backward = getattr(torch.ops.mmdet_lite, f"{name}_backward").default
         results = operator(*inputs)
         results = results if isinstance(results, tuple) else (results,)
-        # Between the gradient and the inputs the derivative takes what was saved.
-        num_saved = len(backward._schema.arguments) - 1 - len(inputs)
+        # Between the gradient and the inputs the derivative takes what was saved, and
+        # behind them, if it can do less than all, which gradients are needed.
+        names = [argument.name for argument in backward._schema.arguments]
+        num_saved = names.index(operator._schema.arguments[0].name) - 1
         saved = results[len(results) - num_saved :]
+        needed = [
+            tensor is not None and tensor is not locations
+            for tensor in inputs
+            if tensor is None or tensor.is_floating_point()
+        ]
+        last = [needed] if names[-1] == "needed" else []
         differentiable = [
             tensor.detach().requires_grad_()
             if tensor is not None and tensor.is_floating_point()
@@ -118,7 +126,7 @@ class Case:
             for tensor in inputs
         ]
         yield operator, tuple(differentiable)
-        yield backward, (torch.ones_like(results[0]), *saved, *inputs)
+        yield backward, (torch.ones_like(results[0]), *saved, *inputs, *last)
 
 
 def keep_off_pixels(locations, shapes):

@@ -5,6 +5,7 @@ interpreter: test_triton_backend.py runs this file with TRITON_INTERPRET=1.
 """
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 from operator_cases import KINDS, SHAPES, Case, assert_identical, assert_near
 
 from mmdet_lite.ops import available_backends, backends, dispatch
-from mmdet_lite.ops.example import TOLERANCES
+from mmdet_lite.ops.example import TOLERANCES, run_with_gradients
 
 HAS_CUDA = torch.cuda.is_available()
 
@@ -189,6 +190,16 @@ class TestBothOperators:
             assert results[name].shape == tensor.shape
             assert results[name].eq(0).all()
         assert results["output"].eq(0).all()
+
+    def test_a_gradient_alone_is_that_among_all(self, subject, kind):
+        sizes = {"queries": 3, "heads": 1} if subject.interpreted else {}
+        case = subject.case(kind, **sizes)
+        expected = case.run(subject.name)
+        for name, tensor in case.tensors.items():
+            results = run_with_gradients(
+                partial(case.call, subject.name), {name: tensor}
+            )
+            subject.assert_same(results, {n: expected[n] for n in ("output", name)})
 
     def test_second_derivative_is_refused(self, subject, kind):
         case = subject.case(kind)

@@ -46,6 +46,24 @@ def test_key_aware_attention_takes_five_calls(kernels):
     assert len(kernels.batches) == 5
 
 
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [
+        ("query", ["backward", "forward"]),
+        ("value", ["backward"]),
+        ("key", ["backward", "backward"]),
+        ("sampling_locations", ["backward", "backward"]),
+    ],
+)
+def test_gradients_that_nobody_asks_for_take_no_calls(kernels, name, calls):
+    case = Case("separate key")
+    leaf = case.tensors[name].requires_grad_()
+    output = case.call("mmcv")
+    kernels.calls.clear()
+    torch.autograd.grad(output.sum(), leaf)
+    assert kernels.calls == calls
+
+
 def test_kernels_for_other_gpus_are_found_out(kernels, monkeypatch):
     arguments = (
         mmcv.key_aware_deformable_attention,

@@ -18,7 +18,8 @@ and, ``grad`` being the gradient of the output,
     grad_query = forward(key, grad_products)
     grad_key = backward(key, grad_products, query).value
 
-The gradient of the locations is the sum of those of the last two backward calls.
+The gradient of the locations is the sum of those of the last two backward calls. Calls
+that no needed gradient comes from are left out.
 
 Half precision is cast to float32 for the kernels: in the dtype of the value they would
 address the map and sum gradients, which float16 is too coarse for, and they know no
@@ -26,6 +27,8 @@ bfloat16. For float64 they round coordinates to float32 to find the pixel, and o
 below a map's size becomes a row outside of the tensor: refused. A sampling location
 that is NaN or infinite counts as outside the map.
 """
+
+import typing  # older versions of PyTorch know no other Sequence in a signature
 
 import torch
 from mmcv.ops import get_compiling_cuda_version
@@ -236,14 +239,15 @@ def _key_aware_backward(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     predicted_logits: Tensor | None,
+    needed: typing.Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, value, key, locations and predicted logits.
 
-    No numbers for a key and for predicted logits that are None.
+    No numbers for those that are not needed.
     """
     alert_not_deterministic("key_aware_attention_mmcv_backward")
+    needs_query, needs_value, needs_key, needs_locations, _ = needed
     sampling = _Sampling(value, spatial_shapes, level_start_index, sampling_locations)
-    queries = sampling.prepare(query)
     values = sampling.prepare(value)
     grad_value = torch.zeros_like(values)
     grad_locations, grad_weights = sampling.backward(
@@ -256,20 +260,39 @@ def _key_aware_backward(
     grad_products = grad_logits * value.shape[3] ** -0.5
 
     if key is None:
-        keys, grad_key = values, grad_value
+        keys, grad_key, adds_to_key = values, grad_value, needs_value
     else:
-        keys = sampling.prepare(key)
+        keys, adds_to_key = sampling.prepare(key), needs_key
         grad_key = torch.zeros_like(keys)
-    grad_query = sampling.forward(keys, grad_products).view(query.shape)
-    grad_locations_by_key, _ = sampling.backward(keys, grad_products, queries, grad_key)
-    return (
-        grad_query.to(query.dtype),
-        grad_value.to(value.dtype),
-        value.new_empty(0) if key is None else grad_key.to(key.dtype),
-        (grad_locations + grad_locations_by_key).to(sampling_locations.dtype),
-        value.new_empty(0)
-        if predicted_logits is None
-        else grad_logits.to(predicted_logits.dtype),
+    grad_query = query
+    if needs_query:
+        grad_query = sampling.forward(keys, grad_products).view(query.shape)
+    if adds_to_key or needs_locations:
+        grad_locations_by_key, _ = sampling.backward(
+            keys, grad_products, sampling.prepare(query), grad_key
+        )
+        grad_locations += grad_locations_by_key
+    grad_query, grad_value, grad_key, grad_locations, grad_logits = _needed_as_inputs(
+        (grad_query, grad_value, grad_key, grad_locations, grad_logits),
+        (query, value, key, sampling_locations, predicted_logits),
+        needed,
+        value,
+    )
+    return grad_query, grad_value, grad_key, grad_locations, grad_logits
+
+
+def _needed_as_inputs(
+    grads: tuple[Tensor, ...],
+    inputs: tuple[Tensor | None, ...],
+    needed: typing.Sequence[bool],
+    value: Tensor,
+) -> tuple[Tensor, ...]:
+    """Gradients in the dtypes of the inputs; no numbers for those not needed."""
+    return tuple(
+        grad.to(tensor.dtype)
+        if tensor is not None and is_needed
+        else value.new_empty(0)
+        for grad, tensor, is_needed in zip(grads, inputs, needed, strict=True)
     )
 
 
@@ -296,8 +319,12 @@ def _plain_backward(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     attention_weights: Tensor,
+    needed: typing.Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of value, locations and attention weights."""
+    """Gradients of value, locations and attention weights.
+
+    No numbers for those that are not needed.
+    """
     alert_not_deterministic("plain_attention_mmcv_backward")
     sampling = _Sampling(value, spatial_shapes, level_start_index, sampling_locations)
     values = sampling.prepare(value)
@@ -308,11 +335,13 @@ def _plain_backward(
         sampling.prepare(grad_output),
         grad_value,
     )
-    return (
-        grad_value.to(value.dtype),
-        grad_locations.to(sampling_locations.dtype),
-        grad_weights.to(attention_weights.dtype),
+    grad_value, grad_locations, grad_weights = _needed_as_inputs(
+        (grad_value, grad_locations, grad_weights),
+        (value, sampling_locations, attention_weights),
+        needed,
+        value,
     )
+    return grad_value, grad_locations, grad_weights
 
 
 def _fake_key_aware(

@@ -13,6 +13,7 @@ for tests; ``'auto'`` does not take that for an offer.
 
 import importlib.util
 import os
+import typing  # older versions of PyTorch know no other Sequence in a signature
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from torch import Tensor
 from ..probe import fault_of
 from ..registration import (
     alert_not_deterministic,
-    empty_gradient,
+    empty_gradients,
     empty_output,
     register_key_aware_operator,
     register_plain_operator,
@@ -235,17 +236,21 @@ def _key_aware_backward(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     predicted_logits: Tensor | None,
+    needed: typing.Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, value, key, locations and predicted logits.
 
-    No numbers for a key and for predicted logits that are None.
+    No numbers for those that are not needed.
     """
     alert_not_deterministic("key_aware_attention_triton_backward")
-    grad_query = query.new_empty(query.shape)
-    grad_locations = sampling_locations.new_empty(sampling_locations.shape)
-    grad_value = value.new_zeros(value.shape, dtype=torch.float32)
-    grad_key = grad_value if key is None else torch.zeros_like(grad_value)
-    grad_logits = empty_gradient(predicted_logits, value)
+    needs_query, needs_value, needs_key, needs_locations, needs_logits = needed
+    grad_query, grad_locations, grad_logits = empty_gradients(
+        (query, sampling_locations, predicted_logits),
+        (needs_query, needs_locations, needs_logits),
+        value,
+    )
+    grad_value = _zeros(value, needs_value)
+    grad_key = _zeros(value, needs_key)
     _launch(
         "key_aware_backward",
         BACKWARD_BLOCK_NUMBERS,
@@ -266,11 +271,16 @@ def _key_aware_backward(
         sampling_locations,
         key_is_value=key is None,
         logits_are_predicted=predicted_logits is not None,
+        needs_query=needs_query,
+        needs_key=needs_key,
+        needs_value=needs_value,
+        needs_locations=needs_locations,
+        needs_logits=needs_logits,
     )
     return (
         grad_query,
         grad_value.to(value.dtype),
-        value.new_empty(0) if key is None else grad_key.to(key.dtype),
+        grad_key.to(value.dtype),
         grad_locations,
         grad_logits,
     )
@@ -305,12 +315,20 @@ def _plain_backward(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     attention_weights: Tensor,
+    needed: typing.Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of value, locations and attention weights."""
+    """Gradients of value, locations and attention weights.
+
+    No numbers for those that are not needed.
+    """
     alert_not_deterministic("plain_attention_triton_backward")
-    grad_value = value.new_zeros(value.shape, dtype=torch.float32)
-    grad_locations = sampling_locations.new_empty(sampling_locations.shape)
-    grad_weights = attention_weights.new_empty(attention_weights.shape)
+    needs_value, needs_locations, needs_weights = needed
+    grad_value = _zeros(value, needs_value)
+    grad_locations, grad_weights = empty_gradients(
+        (sampling_locations, attention_weights),
+        (needs_locations, needs_weights),
+        value,
+    )
     inputs = (value, spatial_shapes, level_start_index, sampling_locations)
     _launch(
         "plain_backward",
@@ -319,8 +337,16 @@ def _plain_backward(
         (grad_value, grad_locations, grad_weights),
         value,
         sampling_locations,
+        needs_value=needs_value,
+        needs_locations=needs_locations,
+        needs_weights=needs_weights,
     )
     return grad_value.to(value.dtype), grad_locations, grad_weights
+
+
+def _zeros(value: Tensor, are_needed: bool) -> Tensor:
+    """What the gradient of value, or of key, is summed in; no numbers if not needed."""
+    return value.new_zeros(value.shape if are_needed else 0, dtype=torch.float32)
 
 
 def _fake_key_aware(
