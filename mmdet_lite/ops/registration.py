@@ -152,6 +152,13 @@ def empty_gradients(
     )
 
 
+def asks_for_gradients(*tensors: Tensor | None) -> bool:
+    """Whether autograd records what is computed from these tensors."""
+    return torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in tensors
+    )
+
+
 def alert_not_deterministic(name: str) -> None:
     """Say that an operator adds in an order of its own, if the user wants to know.
 

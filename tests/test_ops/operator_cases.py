@@ -94,7 +94,10 @@ class Case:
         return run_with_gradients(partial(self.call, backend), self.tensors)
 
     def operator_calls(self, suffix):
-        """A backend's registered operator and its derivative, with their arguments."""
+        """A backend's registered operators, with their arguments.
+
+        They are the operator, its derivative, and one that has none where there is one.
+        """
         name = "plain" if self.kind == "plain" else "key_aware"
         name = f"{name}_attention_{suffix}"
         value, locations = self.tensors["value"], self.tensors["sampling_locations"]
@@ -127,6 +130,9 @@ class Case:
         ]
         yield operator, tuple(differentiable)
         yield backward, (torch.ones_like(results[0]), *saved, *inputs, *last)
+        inference = getattr(torch.ops.mmdet_lite, f"{name}_inference", None)
+        if inference is not None:
+            yield inference.default, inputs
 
 
 def keep_off_pixels(locations, shapes):

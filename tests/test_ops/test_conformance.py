@@ -191,9 +191,14 @@ class TestBothOperators:
             assert results[name].eq(0).all()
         assert results["output"].eq(0).all()
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+    def test_output_without_gradients(self, subject, kind, dtype):
+        case = subject.case(kind, dtype, queries=3, heads=1)
+        expected = case.run(subject.name)["output"]
+        assert torch.equal(case.call(subject.name), expected)
+
     def test_a_gradient_alone_is_that_among_all(self, subject, kind):
-        sizes = {"queries": 3, "heads": 1} if subject.interpreted else {}
-        case = subject.case(kind, **sizes)
+        case = subject.case(kind, queries=3, heads=1)
         expected = case.run(subject.name)
         for name, tensor in case.tensors.items():
             results = run_with_gradients(

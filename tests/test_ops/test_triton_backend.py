@@ -64,6 +64,17 @@ class TestWork:
         return launches
 
     @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("requires_grad", [False, True])
+    def test_without_gradients_the_output_alone(self, launches, kind, requires_grad):
+        case = Case(kind, torch.float16)
+        case.tensors["value"].requires_grad_(requires_grad)
+        with torch.set_grad_enabled(not requires_grad):
+            output = case.call("triton")
+        ((_, results),) = launches
+        assert [result.dtype for result in results] == [torch.float16]
+        assert output.data_ptr() == results[0].data_ptr()
+
+    @pytest.mark.parametrize("kind", KINDS)
     def test_gradients_that_are_asked_for_alone(self, launches, kind):
         case = Case(kind, torch.float16)
         for name, tensor in case.tensors.items():

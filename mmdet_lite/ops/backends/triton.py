@@ -21,6 +21,7 @@ from torch import Tensor
 from ..probe import fault_of
 from ..registration import (
     alert_not_deterministic,
+    asks_for_gradients,
     empty_gradients,
     empty_output,
     register_key_aware_operator,
@@ -98,9 +99,7 @@ def key_aware_deformable_attention(
     """
     if key is value:
         key = None
-    # The derivative needs the output as it is before it is rounded to half precision:
-    # from the rounded one, the gradients of query and locations lose three digits.
-    output, _ = torch.ops.mmdet_lite.key_aware_attention_triton(
+    arguments = (
         query,
         value,
         key,
@@ -109,6 +108,11 @@ def key_aware_deformable_attention(
         sampling_locations,
         predicted_logits,
     )
+    if not asks_for_gradients(query, value, key, sampling_locations, predicted_logits):
+        return torch.ops.mmdet_lite.key_aware_attention_triton_inference(*arguments)
+    # The derivative needs the output as it is before it is rounded to half precision:
+    # from the rounded one, the gradients of query and locations lose three digits.
+    output, _ = torch.ops.mmdet_lite.key_aware_attention_triton(*arguments)
     return output.to(value.dtype)
 
 
@@ -180,6 +184,34 @@ def _launch(
         )
 
 
+@torch.library.custom_op(
+    "mmdet_lite::key_aware_attention_triton_inference", mutates_args=()
+)
+def _key_aware_inference(
+    query: Tensor,
+    value: Tensor,
+    key: Tensor | None,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    predicted_logits: Tensor | None,
+) -> Tensor:
+    """The output in the dtype of value, and nothing for a derivative."""
+    output = empty_output(query, value)
+    _launch_key_aware_forward(
+        query,
+        value,
+        key,
+        spatial_shapes,
+        level_start_index,
+        sampling_locations,
+        predicted_logits,
+        results=(output, output.new_empty(0)),
+        keeps_log_sum=False,
+    )
+    return output
+
+
 @torch.library.custom_op("mmdet_lite::key_aware_attention_triton", mutates_args=())
 def _key_aware(
     query: Tensor,
@@ -191,7 +223,7 @@ def _key_aware(
     predicted_logits: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """The output in float32 and, for the derivative, the logits' log-sum-exp."""
-    output, log_sum = _fake_key_aware(
+    arguments = (
         query,
         value,
         key,
@@ -200,6 +232,22 @@ def _key_aware(
         sampling_locations,
         predicted_logits,
     )
+    results = _fake_key_aware(*arguments)
+    _launch_key_aware_forward(*arguments, results=results, keeps_log_sum=True)
+    return results
+
+
+def _launch_key_aware_forward(
+    query: Tensor,
+    value: Tensor,
+    key: Tensor | None,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    predicted_logits: Tensor | None,
+    results: tuple[Tensor, Tensor],
+    keeps_log_sum: bool,
+) -> None:
     _launch(
         "key_aware_forward",
         FORWARD_BLOCK_NUMBERS,
@@ -213,13 +261,13 @@ def _key_aware(
             # What is not read still needs an address.
             value if predicted_logits is None else predicted_logits,
         ),
-        (output, log_sum),
+        results,
         value,
         sampling_locations,
         key_is_value=key is None,
         logits_are_predicted=predicted_logits is not None,
+        keeps_log_sum=keeps_log_sum,
     )
-    return output, log_sum
 
 
 @torch.library.custom_op(
@@ -357,6 +405,11 @@ def _fake_key_aware(
         query.new_empty(batch, num_queries, num_heads * head_dims, dtype=torch.float32),
         query.new_empty(batch, num_heads, num_queries, dtype=torch.float32),
     )
+
+
+@_key_aware_inference.register_fake
+def _fake_key_aware_inference(query, value, *_):
+    return empty_output(query, value)
 
 
 register_key_aware_operator("key_aware_attention_triton", _fake_key_aware, num_saved=2)

@@ -137,6 +137,7 @@ def key_aware_forward(
     num_tokens,
     key_is_value: tl.constexpr,
     logits_are_predicted: tl.constexpr,
+    keeps_log_sum: tl.constexpr,
     num_heads: tl.constexpr,
     head_dims: tl.constexpr,
     num_levels: tl.constexpr,
@@ -144,7 +145,7 @@ def key_aware_forward(
     block: tl.constexpr,
     dims: tl.constexpr,
 ):
-    """Write the output, and the log-sum-exp (base 2) of the logits of every row.
+    """Write the output and, to keep it, the log-sum-exp (base 2) of the rows' logits.
 
     log_sum: (batch, num_heads, num_queries).
     """
@@ -191,7 +192,8 @@ def key_aware_forward(
             output = output * shrink + weight * value
             largest = raised
     tl.store(output_ptr + place * head_dims + dim, output / total, mask=in_row)
-    tl.store(log_sum_ptr + row, largest + tl.log2(total), mask=exists)
+    if keeps_log_sum:
+        tl.store(log_sum_ptr + row, largest + tl.log2(total), mask=exists)
 
 
 @triton.jit(do_not_specialize=_RUNTIME_SIZES)
