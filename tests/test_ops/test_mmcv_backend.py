@@ -41,9 +41,14 @@ def test_nothing_is_launched_for_nothing(kernels):
     assert kernels.batches == []
 
 
-def test_key_aware_attention_takes_five_calls(kernels):
-    Case("separate key").run("mmcv")
-    assert len(kernels.batches) == 5
+def test_key_aware_attention_samples_keys_level_by_level(kernels):
+    case = Case("separate key")
+    case.call("mmcv")
+    levels = ["forward"] * len(case.spatial_shapes)
+    assert kernels.calls == [*levels, "forward"]
+    kernels.calls.clear()
+    case.run("mmcv")
+    assert kernels.calls == [*levels, "forward", "backward", "forward", "backward"]
 
 
 @pytest.mark.parametrize(

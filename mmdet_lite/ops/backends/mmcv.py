@@ -1,12 +1,12 @@
 """The attention operators from the CUDA kernels that mmcv ships: nothing to compile.
 
-mmcv has one kernel forward and one backward, both of plain attention. Key-aware
-attention takes five calls of them, two forward and three backward, and stores no
-sampled key or value. With ``forward(value, weights)`` and ``backward(value, weights,
-grad)``, the gradient of a point's weight is ``grad · value at the point``; so the
-backward kernel, given the query as ``grad``, returns ``query · key`` of every point:
+mmcv has one kernel forward and one backward, both of plain attention, here called as
+``forward(value, weights)`` and ``backward(value, weights, grad)``. Key-aware attention
+samples its keys by a forward call for each level, with a query for each point and
+weights of 1, and multiplies them with the query. The sampled keys of one level are the
+most that it holds at a time:
 
-    logits = backward(key, 0, query).weights / sqrt(D) + predicted logits
+    logits = query · key / sqrt(D) + predicted logits
     weights = softmax(logits)
     output = forward(value, weights)
 
@@ -18,8 +18,8 @@ and, ``grad`` being the gradient of the output,
     grad_query = forward(key, grad_products)
     grad_key = backward(key, grad_products, query).value
 
-The gradient of the locations is the sum of those of the last two backward calls. Calls
-that no needed gradient comes from are left out.
+The gradient of the locations is the sum of those of both backward calls. Calls that no
+needed gradient comes from are left out.
 
 Half precision is cast to float32 for the kernels: in the dtype of the value they would
 address the map and sum gradients, which float16 is too coarse for, and they know no
@@ -74,7 +74,8 @@ def _numbers_of_an_image(sizes: Sizes) -> int:
     return sizes.num_heads * max(
         sizes.num_tokens * sizes.head_dims,
         sizes.num_queries * sizes.num_levels * sizes.num_points * 2,
-        sizes.num_queries * sizes.head_dims,
+        # A level's sampled keys, or with no points the output.
+        sizes.num_queries * max(1, sizes.num_points) * sizes.head_dims,
     )
 
 
@@ -160,16 +161,39 @@ class _Sampling:
 
     def forward(self, value: Tensor, weights: Tensor) -> Tensor:
         """Weigh the sampled values: (batch, num_queries, num_heads * head_dims)."""
-        output = empty_output(self.locations, value).zero_()
-        for part in self.batch_slices:
-            output[part] = ext_module.ms_deform_attn_forward(
+        parts = [
+            ext_module.ms_deform_attn_forward(
                 value[part],
                 *self.levels,
                 self.locations[part],
                 weights[part],
                 im2col_step=len(value[part]),
             )
-        return output
+            for part in self.batch_slices
+        ]
+        if not parts:
+            return empty_output(self.locations, value).zero_()
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def products(self, query: Tensor, key: Tensor) -> Tensor:
+        """query · key: (batch, num_queries, num_heads, num_levels, num_points)."""
+        products = self.locations.new_empty(self.locations.shape[:-1])
+        spatial_shapes, level_start_index = self.levels
+        for level in range(len(spatial_shapes)):
+            # (batch, num_queries, num_points, num_heads, 2)
+            points = self.locations[:, :, :, level].transpose(2, 3)
+            level_alone = _Sampling(
+                key,
+                spatial_shapes[level : level + 1],
+                level_start_index[level : level + 1],
+                points.flatten(1, 2)[:, :, :, None, None],
+            )
+            ones = torch.ones_like(level_alone.locations[..., 0])
+            keys = level_alone.forward(key, ones).view(*points.shape[:-1], key.shape[3])
+            # In place: they are the largest tensor of all.
+            summed = keys.mul_(query[:, :, None]).sum(-1)
+            products[:, :, :, level] = summed.transpose(2, 3)
+        return products
 
     def backward(
         self, value: Tensor, weights: Tensor, grad: Tensor, grad_value: Tensor
@@ -215,10 +239,7 @@ def _key_aware(
     sampling = _Sampling(value, spatial_shapes, level_start_index, sampling_locations)
     values = sampling.prepare(value)
     keys = values if key is None else sampling.prepare(key)
-    nothing = sampling.locations.new_zeros(sampling_locations.shape[:-1])
-    _, products = sampling.backward(
-        keys, nothing, sampling.prepare(query), torch.zeros_like(keys)
-    )
+    products = sampling.products(sampling.prepare(query), keys)
     logits = products.flatten(3) * value.shape[3] ** -0.5
     if predicted_logits is not None:
         logits = logits + sampling.prepare(predicted_logits).flatten(3)
