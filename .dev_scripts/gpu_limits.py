@@ -105,8 +105,7 @@ _SUMS = ("grad_value", "grad_key")
 def traffic_of(launches: list[dict[str, Tensor]]) -> Traffic:
     """The bytes of a call: of its launches, and of what PyTorch does around them.
 
-    Sums are set to zero before a launch and, in half precision, rounded after it; so is
-    the output of key-aware attention that is kept for its gradients in float32.
+    Sums are set to zero before a launch and, in half precision, rounded after it.
 
     Args:
         launches: their tensors, by the names of the kernel's arguments. One that stands
@@ -127,8 +126,10 @@ def traffic_of(launches: list[dict[str, Tensor]]) -> Traffic:
             )
         for name, tensor in _results(tensors).items():
             allocated += tensor.nbytes
-            around = tensor.nbytes if name in _SUMS else 0
-            if name in (*_SUMS, "output") and tensor.dtype != value.dtype:
+            if name not in _SUMS:
+                continue
+            around = tensor.nbytes
+            if tensor.dtype != value.dtype:
                 rounded = tensor.numel() * value.element_size()
                 around += tensor.nbytes + rounded
                 allocated += rounded
@@ -149,7 +150,7 @@ def _distinct(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _results(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """What the kernel writes."""
     if "grad_output" not in tensors:
-        written = {"output", "log_sum"}
+        written = {"output", "exact_output", "log_sum"}
     else:
         written = {name for name in tensors if name.startswith("grad_")}
         written.remove("grad_output")

@@ -197,6 +197,20 @@ class TestBothOperators:
         expected = case.run(subject.name)["output"]
         assert torch.equal(case.call(subject.name), expected)
 
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_gradients_in_float32_have_its_precision(self, subject, kind, dtype):
+        case = subject.case(kind, dtype, queries=3, heads=1)
+
+        def gradient(backend):
+            leaf = case.tensors["sampling_locations"].detach().requires_grad_()
+            output = case.call(backend, sampling_locations=leaf)
+            return {"locations": torch.autograd.grad(output.sum(), leaf)[0]}
+
+        results = gradient(subject.name)
+        assert results["locations"].dtype == torch.float32
+        case.to(torch.float64)
+        assert_near(results, gradient("reference"), 0, 1e-4)
+
     def test_a_gradient_alone_is_that_among_all(self, subject, kind):
         case = subject.case(kind, queries=3, heads=1)
         expected = case.run(subject.name)

@@ -74,6 +74,18 @@ class TestWork:
         assert [result.dtype for result in results] == [torch.float16]
         assert output.data_ptr() == results[0].data_ptr()
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+    def test_the_output_is_written_as_it_is_returned(self, launches, dtype):
+        case = Case("key is value", dtype)
+        case.tensors["value"].requires_grad_()
+        output = case.call("triton")
+        ((_, results),) = launches
+        assert output.data_ptr() == results[0].data_ptr()
+        # Besides, what the derivative needs of one that is rounded, and the log-sum.
+        exact = [] if dtype == torch.float32 else [output.shape]
+        assert [each.shape for each in results[1:-1]] == exact
+        assert {each.dtype for each in results[1:]} == {torch.float32}
+
     @pytest.mark.parametrize("kind", KINDS)
     def test_gradients_that_are_asked_for_alone(self, launches, kind):
         case = Case(kind, torch.float16)

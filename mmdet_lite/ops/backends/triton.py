@@ -110,10 +110,7 @@ def key_aware_deformable_attention(
     )
     if not asks_for_gradients(query, value, key, sampling_locations, predicted_logits):
         return torch.ops.mmdet_lite.key_aware_attention_triton_inference(*arguments)
-    # The derivative needs the output as it is before it is rounded to half precision:
-    # from the rounded one, the gradients of query and locations lose three digits.
-    output, _ = torch.ops.mmdet_lite.key_aware_attention_triton(*arguments)
-    return output.to(value.dtype)
+    return torch.ops.mmdet_lite.key_aware_attention_triton(*arguments)[0]
 
 
 def multi_scale_deformable_attention(
@@ -206,8 +203,8 @@ def _key_aware_inference(
         level_start_index,
         sampling_locations,
         predicted_logits,
-        results=(output, output.new_empty(0)),
-        keeps_log_sum=False,
+        results=(output, output.new_empty(0), output.new_empty(0)),
+        for_gradients=False,
     )
     return output
 
@@ -221,8 +218,12 @@ def _key_aware(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     predicted_logits: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """The output in float32 and, for the derivative, the logits' log-sum-exp."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The output and, for the derivative, itself in float32 and the logits' log-sum.
+
+    From an output rounded to half precision, the gradients of query and locations
+    would lose three digits. One that is not rounded is not written twice.
+    """
     arguments = (
         query,
         value,
@@ -233,7 +234,7 @@ def _key_aware(
         predicted_logits,
     )
     results = _fake_key_aware(*arguments)
-    _launch_key_aware_forward(*arguments, results=results, keeps_log_sum=True)
+    _launch_key_aware_forward(*arguments, results=results, for_gradients=True)
     return results
 
 
@@ -245,8 +246,8 @@ def _launch_key_aware_forward(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     predicted_logits: Tensor | None,
-    results: tuple[Tensor, Tensor],
-    keeps_log_sum: bool,
+    results: tuple[Tensor, Tensor, Tensor],
+    for_gradients: bool,
 ) -> None:
     _launch(
         "key_aware_forward",
@@ -266,7 +267,8 @@ def _launch_key_aware_forward(
         sampling_locations,
         key_is_value=key is None,
         logits_are_predicted=predicted_logits is not None,
-        keeps_log_sum=keeps_log_sum,
+        output_is_rounded=value.dtype != torch.float32,
+        for_gradients=for_gradients,
     )
 
 
@@ -276,6 +278,7 @@ def _launch_key_aware_forward(
 def _key_aware_backward(
     grad_output: Tensor,
     output: Tensor,
+    exact_output: Tensor,
     log_sum: Tensor,
     query: Tensor,
     value: Tensor,
@@ -304,7 +307,7 @@ def _key_aware_backward(
         BACKWARD_BLOCK_NUMBERS,
         (
             grad_output,
-            output,
+            output if output.dtype == torch.float32 else exact_output,
             log_sum,
             query,
             value if key is None else key,
@@ -400,10 +403,13 @@ def _zeros(value: Tensor, are_needed: bool) -> Tensor:
 def _fake_key_aware(
     query, value, key, spatial_shapes, level_start_index, locations, predicted_logits
 ):
-    batch, num_queries, num_heads, head_dims = query.shape
+    batch, num_queries, num_heads, _ = query.shape
+    output = empty_output(query, value)
+    exact_shape = 0 if output.dtype == torch.float32 else output.shape
     return (
-        query.new_empty(batch, num_queries, num_heads * head_dims, dtype=torch.float32),
-        query.new_empty(batch, num_heads, num_queries, dtype=torch.float32),
+        output,
+        output.new_empty(exact_shape, dtype=torch.float32),
+        output.new_empty(batch, num_heads, num_queries, dtype=torch.float32),
     )
 
 
@@ -412,5 +418,5 @@ def _fake_key_aware_inference(query, value, *_):
     return empty_output(query, value)
 
 
-register_key_aware_operator("key_aware_attention_triton", _fake_key_aware, num_saved=2)
+register_key_aware_operator("key_aware_attention_triton", _fake_key_aware, num_saved=3)
 register_plain_operator("plain_attention_triton")

@@ -131,13 +131,15 @@ def key_aware_forward(
     locations_ptr,
     predicted_logits_ptr,
     output_ptr,
+    exact_output_ptr,
     log_sum_ptr,
     num_rows,
     num_queries,
     num_tokens,
     key_is_value: tl.constexpr,
     logits_are_predicted: tl.constexpr,
-    keeps_log_sum: tl.constexpr,
+    output_is_rounded: tl.constexpr,
+    for_gradients: tl.constexpr,
     num_heads: tl.constexpr,
     head_dims: tl.constexpr,
     num_levels: tl.constexpr,
@@ -145,9 +147,10 @@ def key_aware_forward(
     block: tl.constexpr,
     dims: tl.constexpr,
 ):
-    """Write the output and, to keep it, the log-sum-exp (base 2) of the rows' logits.
+    """Write the output and, for gradients, what they take besides.
 
-    log_sum: (batch, num_heads, num_queries).
+    That is the output in float32, where it is rounded, and log_sum, the log-sum-exp
+    (base 2) of the rows' logits: (batch, num_heads, num_queries).
     """
     row, exists, image, head, place = _block_of_rows(
         num_rows, num_queries, num_heads, block
@@ -191,9 +194,13 @@ def key_aware_forward(
             total = total * shrink + weight
             output = output * shrink + weight * value
             largest = raised
-    tl.store(output_ptr + place * head_dims + dim, output / total, mask=in_row)
-    if keeps_log_sum:
+    output = output / total
+    in_rows = place * head_dims + dim
+    tl.store(output_ptr + in_rows, output, mask=in_row)
+    if for_gradients:
         tl.store(log_sum_ptr + row, largest + tl.log2(total), mask=exists)
+        if output_is_rounded:
+            tl.store(exact_output_ptr + in_rows, output, mask=in_row)
 
 
 @triton.jit(do_not_specialize=_RUNTIME_SIZES)
