@@ -83,10 +83,14 @@ def register_key_aware_operator(
     backward = getattr(torch.ops.mmdet_lite, f"{name}_backward")
 
     def save(ctx, inputs: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
+        # For what is kept there would be a gradient of zeros at every call.
+        ctx.set_materialize_grads(False)
         outputs = output if isinstance(output, tuple) else (output,)
         ctx.save_for_backward(*outputs[len(outputs) - num_saved :], *inputs)
 
-    def differentiate(ctx, grad_output: Tensor, *_) -> tuple[Tensor | None, ...]:
+    def differentiate(ctx, grad_output: Tensor | None, *_) -> tuple[Tensor | None, ...]:
+        if grad_output is None:
+            return (None,) * 7
         needed = [ctx.needs_input_grad[index] for index in (0, 1, 2, 5, 6)]
         grads = backward(
             grad_output, *ctx.saved_tensors, *([needed] if takes_needed else [])

@@ -1,8 +1,12 @@
 """The Triton kernels compile for GPUs that are not there, and fit their registers."""
 
+import itertools
+
 import pytest
 import torch
+from gpu_limits import traffic_of
 from operator_cases import KINDS, Case
+from torch.profiler import ProfilerActivity, profile
 
 from mmdet_lite.ops.backends import triton as triton_backend
 
@@ -48,3 +52,23 @@ def test_other_sizes_do_not_compile_again(launches):
         shapes = ((queries, queries), (4, 3))
         Case("plain", torch.float32, batch, queries, shapes=shapes).run("triton")
     assert len({id(launch.kernel) for launch in launches}) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_call_allocates_what_is_computed(launches, kind, dtype):
+    case = Case(kind, dtype)
+    for tensor in case.tensors.values():
+        tensor.requires_grad_()
+    gradient = torch.ones_like(case.call("triton"))
+    launches.clear()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        output = case.call("triton")
+        torch.autograd.grad(output, list(case.tensors.values()), gradient)
+    allocations = [
+        event.nbytes()
+        for event in profiled.profiler.kineto_results.events()
+        if event.name() == "[memory]"
+    ]
+    computed = traffic_of([launch.tensors for launch in launches]).allocated
+    assert max(itertools.accumulate(allocations)) == computed
