@@ -1,8 +1,11 @@
 """What is expected of a GPU is computed as one would by hand, and written as it is."""
 
+import json
+import shutil
+
 import pytest
 import torch
-from gpu_expectations import expected_table
+from gpu_expectations import expected_table, fill_page
 from gpu_limits import CARDS, MULTIPROCESSORS, Traffic, occupancy, traffic_of
 
 LEVELS = {
@@ -129,3 +132,16 @@ def test_the_table_says_what_the_file_says():
     assert row in table
     assert "Computed, not measured: image 800×1066, batch 4" in table
     assert "8 bytes spilled, 0 of shared memory, 32 threads a block" in table
+
+
+def test_the_page_shows_the_file(repository, tmp_path):
+    docs = shutil.copytree(repository / "docs", tmp_path / "docs")
+    page, file = docs / "operators.md", docs / "measurements" / "gpu-expected.json"
+    written = page.read_text()
+    fill_page(page)
+    assert page.read_text() == written
+    expected = json.loads(file.read_text())
+    expected["rows"][0]["bytes"]["least"] = 123e12
+    file.write_text(json.dumps(expected))
+    fill_page(page)
+    assert "| 123,000,000 |" in page.read_text()
