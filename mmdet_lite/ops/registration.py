@@ -5,7 +5,7 @@ it once, and asking for the second derivative is an error, not a silent zero.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,18 +36,25 @@ def register_operator(
     torch.library.register_autograd(f"{operator}_backward", _refuse_double_backward)
 
 
-def register_plain_operator(name: str) -> None:
+def register_plain_operator(name: str, takes_needed: bool = True) -> None:
     """Complete ``mmdet_lite::<name>``, plain attention, and ``<name>_backward``.
 
     The backward operator takes the gradient of the output and all inputs, and returns
     the gradients of value, locations and attention weights.
+
+    Args:
+        name: of the forward operator, without the namespace.
+        takes_needed: whether the backward operator takes as its last argument, for
+            each gradient, whether it is needed. One that is not has no numbers.
     """
     backward = getattr(torch.ops.mmdet_lite, f"{name}_backward")
 
     def differentiate(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        grad_value, grad_locations, grad_weights = backward(
-            grad_output, *ctx.saved_tensors
+        needed = [ctx.needs_input_grad[index] for index in (0, 3, 4)]
+        grads = backward(
+            grad_output, *ctx.saved_tensors, *([needed] if takes_needed else [])
         )
+        grad_value, grad_locations, grad_weights = _only_needed(grads, needed)
         return grad_value, None, None, grad_locations, grad_weights
 
     register_operator(
@@ -55,7 +62,9 @@ def register_plain_operator(name: str) -> None:
     )
 
 
-def register_key_aware_operator(name: str, fake: Callable, num_saved: int) -> None:
+def register_key_aware_operator(
+    name: str, fake: Callable, num_saved: int, takes_needed: bool = True
+) -> None:
     """Complete ``mmdet_lite::<name>``, key-aware attention, and ``<name>_backward``.
 
     The backward operator takes the gradient of the output, what the forward one gave
@@ -69,34 +78,43 @@ def register_key_aware_operator(name: str, fake: Callable, num_saved: int) -> No
         fake: empty results of the forward operator.
         num_saved: how many of the forward operator's results, the last ones, the
             backward one takes.
+        takes_needed: see :func:`register_plain_operator`.
     """
     backward = getattr(torch.ops.mmdet_lite, f"{name}_backward")
 
     def save(ctx, inputs: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
+        # For what is kept there would be a gradient of zeros at every call.
+        ctx.set_materialize_grads(False)
         outputs = output if isinstance(output, tuple) else (output,)
         ctx.save_for_backward(*outputs[len(outputs) - num_saved :], *inputs)
 
-    def differentiate(ctx, grad_output: Tensor, *_) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        _, _, key, _, _, _, predicted_logits = saved[num_saved:]
-        grad_query, grad_value, grad_key, grad_locations, grad_logits = backward(
-            grad_output, *saved
+    def differentiate(ctx, grad_output: Tensor | None, *_) -> tuple[Tensor | None, ...]:
+        if grad_output is None:
+            return (None,) * 7
+        needed = [ctx.needs_input_grad[index] for index in (0, 1, 2, 5, 6)]
+        grads = backward(
+            grad_output, *ctx.saved_tensors, *([needed] if takes_needed else [])
         )
-        grad_key = None if key is None else grad_key
-        grad_logits = None if predicted_logits is None else grad_logits
-        return grad_query, grad_value, grad_key, None, None, grad_locations, grad_logits
+        *grad_rows, grad_locations, grad_logits = _only_needed(grads, needed)
+        return *grad_rows, None, None, grad_locations, grad_logits
 
-    def fake_backward(grad_output: Tensor, *arguments: Any) -> tuple:
-        query, value, key, _, _, locations, predicted_logits = arguments[num_saved:]
-        return (
-            query.new_empty(query.shape),
-            value.new_empty(value.shape),
-            empty_gradient(key, value),
-            locations.new_empty(locations.shape),
-            empty_gradient(predicted_logits, value),
-        )
+    def fake_backward(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+        query, value, key, _, _, locations, logits, *rest = arguments[num_saved:]
+        inputs = query, value, key, locations, logits
+        needed = rest[0] if takes_needed else [each is not None for each in inputs]
+        return empty_gradients(inputs, needed, value)
 
     register_operator(name, fake, fake_backward, differentiate, save)
+
+
+def _only_needed(
+    grads: Sequence[Tensor], needed: Sequence[bool]
+) -> list[Tensor | None]:
+    """The gradients, with None for those that autograd does not ask for."""
+    return [
+        grad if is_needed else None
+        for grad, is_needed in zip(grads, needed, strict=True)
+    ]
 
 
 def _refuse_double_backward(ctx, *grads: Tensor) -> None:
@@ -120,14 +138,29 @@ def empty_output(query_like: Tensor, value: Tensor) -> Tensor:
     return value.new_empty(*query_like.shape[:2], value.shape[2] * value.shape[3])
 
 
-def empty_gradient(tensor: Tensor | None, value: Tensor) -> Tensor:
-    """The gradient of an input that may be None, and then has no numbers.
+def empty_gradients(
+    inputs: Sequence[Tensor | None], needed: Sequence[bool], value: Tensor
+) -> tuple[Tensor, ...]:
+    """A gradient for each input: its shape and dtype, or no numbers.
 
     Args:
-        tensor: the input.
-        value: says where such a gradient is and which dtype it has.
+        inputs: None only where none is needed.
+        needed: whether the gradient of each input is.
+        value: says where gradients that are not needed are and which dtype they have.
     """
-    return value.new_empty(0) if tensor is None else tensor.new_empty(tensor.shape)
+    return tuple(
+        tensor.new_empty(tensor.shape)
+        if tensor is not None and is_needed
+        else value.new_empty(0)
+        for tensor, is_needed in zip(inputs, needed, strict=True)
+    )
+
+
+def asks_for_gradients(*tensors: Tensor | None) -> bool:
+    """Whether autograd records what is computed from these tensors."""
+    return torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in tensors
+    )
 
 
 def alert_not_deterministic(name: str) -> None:
@@ -170,10 +203,8 @@ def _fake_plain_backward(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     attention_weights: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
+    needed: Sequence[bool] = (True, True, True),
+) -> tuple[Tensor, ...]:
     """Gradients of value, locations and attention weights."""
-    return (
-        value.new_empty(value.shape),
-        sampling_locations.new_empty(sampling_locations.shape),
-        attention_weights.new_empty(attention_weights.shape),
-    )
+    inputs = value, sampling_locations, attention_weights
+    return empty_gradients(inputs, needed, value)

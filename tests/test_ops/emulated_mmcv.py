@@ -31,14 +31,20 @@ class EmulatedKernels:
 
     def __init__(self, overwrites=False):
         self.overwrites = overwrites
+        self.calls = []
         self.batches = []
 
     def ms_deform_attn_forward(
         self, value, spatial_shapes, starts, locations, weights, *, im2col_step
     ):
+        self.calls.append("forward")
         self.check(value, spatial_shapes, starts, locations, weights, im2col_step)
+        # The levels may be some of those that value has.
+        ends = starts + spatial_shapes.prod(1)
+        levels = [value[:, start:end] for start, end in zip(starts, ends, strict=True)]
+        sizes = torch.tensor([level.shape[1] for level in levels])
         output = reference.multi_scale_deformable_attention(
-            *(value.double(), spatial_shapes, starts),
+            *(torch.cat(levels, 1).double(), spatial_shapes, sizes.cumsum(0) - sizes),
             *(locations.double(), weights.double()),
         )
         return output.to(value.dtype)
@@ -57,6 +63,7 @@ class EmulatedKernels:
         *,
         im2col_step,
     ):
+        self.calls.append("backward")
         self.check(value, spatial_shapes, starts, locations, weights, im2col_step)
         assert grad_output.is_contiguous()
         assert grad_output.dtype == value.dtype

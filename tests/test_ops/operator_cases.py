@@ -94,7 +94,10 @@ class Case:
         return run_with_gradients(partial(self.call, backend), self.tensors)
 
     def operator_calls(self, suffix):
-        """A backend's registered operator and its derivative, with their arguments."""
+        """A backend's registered operators, with their arguments.
+
+        They are the operator, its derivative, and one that has none where there is one.
+        """
         name = "plain" if self.kind == "plain" else "key_aware"
         name = f"{name}_attention_{suffix}"
         value, locations = self.tensors["value"], self.tensors["sampling_locations"]
@@ -108,9 +111,17 @@ class Case:
         backward = getattr(torch.ops.mmdet_lite, f"{name}_backward").default
         results = operator(*inputs)
         results = results if isinstance(results, tuple) else (results,)
-        # Between the gradient and the inputs the derivative takes what was saved.
-        num_saved = len(backward._schema.arguments) - 1 - len(inputs)
+        # Between the gradient and the inputs the derivative takes what was saved, and
+        # behind them, if it can do less than all, which gradients are needed.
+        names = [argument.name for argument in backward._schema.arguments]
+        num_saved = names.index(operator._schema.arguments[0].name) - 1
         saved = results[len(results) - num_saved :]
+        needed = [
+            tensor is not None and tensor is not locations
+            for tensor in inputs
+            if tensor is None or tensor.is_floating_point()
+        ]
+        last = [needed] if names[-1] == "needed" else []
         differentiable = [
             tensor.detach().requires_grad_()
             if tensor is not None and tensor.is_floating_point()
@@ -118,7 +129,10 @@ class Case:
             for tensor in inputs
         ]
         yield operator, tuple(differentiable)
-        yield backward, (torch.ones_like(results[0]), *saved, *inputs)
+        yield backward, (torch.ones_like(results[0]), *saved, *inputs, *last)
+        inference = getattr(torch.ops.mmdet_lite, f"{name}_inference", None)
+        if inference is not None:
+            yield inference.default, inputs
 
 
 def keep_off_pixels(locations, shapes):

@@ -5,6 +5,7 @@ interpreter: test_triton_backend.py runs this file with TRITON_INTERPRET=1.
 """
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 from operator_cases import KINDS, SHAPES, Case, assert_identical, assert_near
 
 from mmdet_lite.ops import available_backends, backends, dispatch
-from mmdet_lite.ops.example import TOLERANCES
+from mmdet_lite.ops.example import TOLERANCES, run_with_gradients
 
 HAS_CUDA = torch.cuda.is_available()
 
@@ -189,6 +190,35 @@ class TestBothOperators:
             assert results[name].shape == tensor.shape
             assert results[name].eq(0).all()
         assert results["output"].eq(0).all()
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+    def test_output_without_gradients(self, subject, kind, dtype):
+        case = subject.case(kind, dtype, queries=3, heads=1)
+        expected = case.run(subject.name)["output"]
+        assert torch.equal(case.call(subject.name), expected)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_gradients_in_float32_have_its_precision(self, subject, kind, dtype):
+        case = subject.case(kind, dtype, queries=3, heads=1)
+
+        def gradient(backend):
+            leaf = case.tensors["sampling_locations"].detach().requires_grad_()
+            output = case.call(backend, sampling_locations=leaf)
+            return {"locations": torch.autograd.grad(output.sum(), leaf)[0]}
+
+        results = gradient(subject.name)
+        assert results["locations"].dtype == torch.float32
+        case.to(torch.float64)
+        assert_near(results, gradient("reference"), 0, 1e-4)
+
+    def test_a_gradient_alone_is_that_among_all(self, subject, kind):
+        case = subject.case(kind, queries=3, heads=1)
+        expected = case.run(subject.name)
+        for name, tensor in case.tensors.items():
+            results = run_with_gradients(
+                partial(case.call, subject.name), {name: tensor}
+            )
+            subject.assert_same(results, {n: expected[n] for n in ("output", name)})
 
     def test_second_derivative_is_refused(self, subject, kind):
         case = subject.case(kind)

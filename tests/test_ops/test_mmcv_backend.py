@@ -41,9 +41,32 @@ def test_nothing_is_launched_for_nothing(kernels):
     assert kernels.batches == []
 
 
-def test_key_aware_attention_takes_five_calls(kernels):
-    Case("separate key").run("mmcv")
-    assert len(kernels.batches) == 5
+def test_key_aware_attention_samples_keys_level_by_level(kernels):
+    case = Case("separate key")
+    case.call("mmcv")
+    levels = ["forward"] * len(case.spatial_shapes)
+    assert kernels.calls == [*levels, "forward"]
+    kernels.calls.clear()
+    case.run("mmcv")
+    assert kernels.calls == [*levels, "forward", "backward", "forward", "backward"]
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [
+        ("query", ["backward", "forward"]),
+        ("value", ["backward"]),
+        ("key", ["backward", "backward"]),
+        ("sampling_locations", ["backward", "backward"]),
+    ],
+)
+def test_gradients_that_nobody_asks_for_take_no_calls(kernels, name, calls):
+    case = Case("separate key")
+    leaf = case.tensors[name].requires_grad_()
+    output = case.call("mmcv")
+    kernels.calls.clear()
+    torch.autograd.grad(output.sum(), leaf)
+    assert kernels.calls == calls
 
 
 def test_kernels_for_other_gpus_are_found_out(kernels, monkeypatch):

@@ -1,5 +1,6 @@
 """The Triton kernels on any machine: interpreted, and when they are not to be had."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from operator_cases import KINDS, Case
 from python_process import run_python
 
 from mmdet_lite.ops import available_backends, dispatch, probe
@@ -39,6 +41,61 @@ def test_interpreted_kernels_against_the_reference():
     assert result.returncode == 0, result.stdout + result.stderr
     assert " passed" in result.stdout
     assert "cannot run here" not in result.stdout
+
+
+class TestWork:
+    """What the kernels are told to write: nothing that nobody reads."""
+
+    @pytest.fixture
+    def launches(self, monkeypatch):
+        """Kernels by name with the results that have numbers; nothing is computed."""
+        launches = []
+
+        def launch(kernel, block_numbers, inputs, results, *_, **options):
+            launches.append((kernel, [result for result in results if result.numel()]))
+            for result in results:
+                result.zero_()
+
+        monkeypatch.setattr(triton_backend, "_launch", launch)
+        served = dataclasses.replace(
+            dispatch._BACKENDS["triton"], why_not=lambda device, dtype, sizes: None
+        )
+        monkeypatch.setitem(dispatch._BACKENDS, "triton", served)
+        return launches
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("requires_grad", [False, True])
+    def test_without_gradients_the_output_alone(self, launches, kind, requires_grad):
+        case = Case(kind, torch.float16)
+        case.tensors["value"].requires_grad_(requires_grad)
+        with torch.set_grad_enabled(not requires_grad):
+            output = case.call("triton")
+        ((_, results),) = launches
+        assert [result.dtype for result in results] == [torch.float16]
+        assert output.data_ptr() == results[0].data_ptr()
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+    def test_the_output_is_written_as_it_is_returned(self, launches, dtype):
+        case = Case("key is value", dtype)
+        case.tensors["value"].requires_grad_()
+        output = case.call("triton")
+        ((_, results),) = launches
+        assert output.data_ptr() == results[0].data_ptr()
+        # Besides, what the derivative needs of one that is rounded, and the log-sum.
+        exact = [] if dtype == torch.float32 else [output.shape]
+        assert [each.shape for each in results[1:-1]] == exact
+        assert {each.dtype for each in results[1:]} == {torch.float32}
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_gradients_that_are_asked_for_alone(self, launches, kind):
+        case = Case(kind, torch.float16)
+        for name, tensor in case.tensors.items():
+            leaf = tensor.detach().requires_grad_()
+            case.call("triton", **{name: leaf}).sum().backward()
+            _, (backward, results) = launches
+            assert backward.endswith("backward")
+            assert [result.shape for result in results] == [leaf.shape]
+            launches.clear()
 
 
 class TestWhyNot:

@@ -106,5 +106,7 @@ def _fake_key_aware(
 
 
 if _LOAD_FAILURE is None:
-    register_key_aware_operator("key_aware_attention_cpu", _fake_key_aware, num_saved=0)
-    register_plain_operator("plain_attention_cpu")
+    register_key_aware_operator(
+        "key_aware_attention_cpu", _fake_key_aware, num_saved=0, takes_needed=False
+    )
+    register_plain_operator("plain_attention_cpu", takes_needed=False)

@@ -1,12 +1,12 @@
 """The attention operators from the CUDA kernels that mmcv ships: nothing to compile.
 
-mmcv has one kernel forward and one backward, both of plain attention. Key-aware
-attention takes five calls of them, two forward and three backward, and stores no
-sampled key or value. With ``forward(value, weights)`` and ``backward(value, weights,
-grad)``, the gradient of a point's weight is ``grad · value at the point``; so the
-backward kernel, given the query as ``grad``, returns ``query · key`` of every point:
+mmcv has one kernel forward and one backward, both of plain attention, here called as
+``forward(value, weights)`` and ``backward(value, weights, grad)``. Key-aware attention
+samples its keys by a forward call for each level, with a query for each point and
+weights of 1, and multiplies them with the query. The sampled keys of one level are the
+most that it holds at a time:
 
-    logits = backward(key, 0, query).weights / sqrt(D) + predicted logits
+    logits = query · key / sqrt(D) + predicted logits
     weights = softmax(logits)
     output = forward(value, weights)
 
@@ -18,7 +18,8 @@ and, ``grad`` being the gradient of the output,
     grad_query = forward(key, grad_products)
     grad_key = backward(key, grad_products, query).value
 
-The gradient of the locations is the sum of those of the last two backward calls.
+The gradient of the locations is the sum of those of both backward calls. Calls that no
+needed gradient comes from are left out.
 
 Half precision is cast to float32 for the kernels: in the dtype of the value they would
 address the map and sum gradients, which float16 is too coarse for, and they know no
@@ -26,6 +27,8 @@ bfloat16. For float64 they round coordinates to float32 to find the pixel, and o
 below a map's size becomes a row outside of the tensor: refused. A sampling location
 that is NaN or infinite counts as outside the map.
 """
+
+import typing  # older versions of PyTorch know no other Sequence in a signature
 
 import torch
 from mmcv.ops import get_compiling_cuda_version
@@ -71,7 +74,8 @@ def _numbers_of_an_image(sizes: Sizes) -> int:
     return sizes.num_heads * max(
         sizes.num_tokens * sizes.head_dims,
         sizes.num_queries * sizes.num_levels * sizes.num_points * 2,
-        sizes.num_queries * sizes.head_dims,
+        # A level's sampled keys, or with no points the output.
+        sizes.num_queries * max(1, sizes.num_points) * sizes.head_dims,
     )
 
 
@@ -157,16 +161,39 @@ class _Sampling:
 
     def forward(self, value: Tensor, weights: Tensor) -> Tensor:
         """Weigh the sampled values: (batch, num_queries, num_heads * head_dims)."""
-        output = empty_output(self.locations, value).zero_()
-        for part in self.batch_slices:
-            output[part] = ext_module.ms_deform_attn_forward(
+        parts = [
+            ext_module.ms_deform_attn_forward(
                 value[part],
                 *self.levels,
                 self.locations[part],
                 weights[part],
                 im2col_step=len(value[part]),
             )
-        return output
+            for part in self.batch_slices
+        ]
+        if not parts:
+            return empty_output(self.locations, value).zero_()
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def products(self, query: Tensor, key: Tensor) -> Tensor:
+        """query · key: (batch, num_queries, num_heads, num_levels, num_points)."""
+        products = self.locations.new_empty(self.locations.shape[:-1])
+        spatial_shapes, level_start_index = self.levels
+        for level in range(len(spatial_shapes)):
+            # (batch, num_queries, num_points, num_heads, 2)
+            points = self.locations[:, :, :, level].transpose(2, 3)
+            level_alone = _Sampling(
+                key,
+                spatial_shapes[level : level + 1],
+                level_start_index[level : level + 1],
+                points.flatten(1, 2)[:, :, :, None, None],
+            )
+            ones = torch.ones_like(level_alone.locations[..., 0])
+            keys = level_alone.forward(key, ones).view(*points.shape[:-1], key.shape[3])
+            # In place: they are the largest tensor of all.
+            summed = keys.mul_(query[:, :, None]).sum(-1)
+            products[:, :, :, level] = summed.transpose(2, 3)
+        return products
 
     def backward(
         self, value: Tensor, weights: Tensor, grad: Tensor, grad_value: Tensor
@@ -212,10 +239,7 @@ def _key_aware(
     sampling = _Sampling(value, spatial_shapes, level_start_index, sampling_locations)
     values = sampling.prepare(value)
     keys = values if key is None else sampling.prepare(key)
-    nothing = sampling.locations.new_zeros(sampling_locations.shape[:-1])
-    _, products = sampling.backward(
-        keys, nothing, sampling.prepare(query), torch.zeros_like(keys)
-    )
+    products = sampling.products(sampling.prepare(query), keys)
     logits = products.flatten(3) * value.shape[3] ** -0.5
     if predicted_logits is not None:
         logits = logits + sampling.prepare(predicted_logits).flatten(3)
@@ -236,14 +260,15 @@ def _key_aware_backward(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     predicted_logits: Tensor | None,
+    needed: typing.Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, value, key, locations and predicted logits.
 
-    No numbers for a key and for predicted logits that are None.
+    No numbers for those that are not needed.
     """
     alert_not_deterministic("key_aware_attention_mmcv_backward")
+    needs_query, needs_value, needs_key, needs_locations, _ = needed
     sampling = _Sampling(value, spatial_shapes, level_start_index, sampling_locations)
-    queries = sampling.prepare(query)
     values = sampling.prepare(value)
     grad_value = torch.zeros_like(values)
     grad_locations, grad_weights = sampling.backward(
@@ -256,20 +281,39 @@ def _key_aware_backward(
     grad_products = grad_logits * value.shape[3] ** -0.5
 
     if key is None:
-        keys, grad_key = values, grad_value
+        keys, grad_key, adds_to_key = values, grad_value, needs_value
     else:
-        keys = sampling.prepare(key)
+        keys, adds_to_key = sampling.prepare(key), needs_key
         grad_key = torch.zeros_like(keys)
-    grad_query = sampling.forward(keys, grad_products).view(query.shape)
-    grad_locations_by_key, _ = sampling.backward(keys, grad_products, queries, grad_key)
-    return (
-        grad_query.to(query.dtype),
-        grad_value.to(value.dtype),
-        value.new_empty(0) if key is None else grad_key.to(key.dtype),
-        (grad_locations + grad_locations_by_key).to(sampling_locations.dtype),
-        value.new_empty(0)
-        if predicted_logits is None
-        else grad_logits.to(predicted_logits.dtype),
+    grad_query = query
+    if needs_query:
+        grad_query = sampling.forward(keys, grad_products).view(query.shape)
+    if adds_to_key or needs_locations:
+        grad_locations_by_key, _ = sampling.backward(
+            keys, grad_products, sampling.prepare(query), grad_key
+        )
+        grad_locations += grad_locations_by_key
+    grad_query, grad_value, grad_key, grad_locations, grad_logits = _needed_as_inputs(
+        (grad_query, grad_value, grad_key, grad_locations, grad_logits),
+        (query, value, key, sampling_locations, predicted_logits),
+        needed,
+        value,
+    )
+    return grad_query, grad_value, grad_key, grad_locations, grad_logits
+
+
+def _needed_as_inputs(
+    grads: tuple[Tensor, ...],
+    inputs: tuple[Tensor | None, ...],
+    needed: typing.Sequence[bool],
+    value: Tensor,
+) -> tuple[Tensor, ...]:
+    """Gradients in the dtypes of the inputs; no numbers for those not needed."""
+    return tuple(
+        grad.to(tensor.dtype)
+        if tensor is not None and is_needed
+        else value.new_empty(0)
+        for grad, tensor, is_needed in zip(grads, inputs, needed, strict=True)
     )
 
 
@@ -296,8 +340,12 @@ def _plain_backward(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     attention_weights: Tensor,
+    needed: typing.Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of value, locations and attention weights."""
+    """Gradients of value, locations and attention weights.
+
+    No numbers for those that are not needed.
+    """
     alert_not_deterministic("plain_attention_mmcv_backward")
     sampling = _Sampling(value, spatial_shapes, level_start_index, sampling_locations)
     values = sampling.prepare(value)
@@ -308,11 +356,13 @@ def _plain_backward(
         sampling.prepare(grad_output),
         grad_value,
     )
-    return (
-        grad_value.to(value.dtype),
-        grad_locations.to(sampling_locations.dtype),
-        grad_weights.to(attention_weights.dtype),
+    grad_value, grad_locations, grad_weights = _needed_as_inputs(
+        (grad_value, grad_locations, grad_weights),
+        (value, sampling_locations, attention_weights),
+        needed,
+        value,
     )
+    return grad_value, grad_locations, grad_weights
 
 
 def _fake_key_aware(

@@ -13,6 +13,7 @@ for tests; ``'auto'`` does not take that for an offer.
 
 import importlib.util
 import os
+import typing  # older versions of PyTorch know no other Sequence in a signature
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ from torch import Tensor
 from ..probe import fault_of
 from ..registration import (
     alert_not_deterministic,
-    empty_gradient,
+    asks_for_gradients,
+    empty_gradients,
     empty_output,
     register_key_aware_operator,
     register_plain_operator,
@@ -97,9 +99,7 @@ def key_aware_deformable_attention(
     """
     if key is value:
         key = None
-    # The derivative needs the output as it is before it is rounded to half precision:
-    # from the rounded one, the gradients of query and locations lose three digits.
-    output, _ = torch.ops.mmdet_lite.key_aware_attention_triton(
+    arguments = (
         query,
         value,
         key,
@@ -108,7 +108,9 @@ def key_aware_deformable_attention(
         sampling_locations,
         predicted_logits,
     )
-    return output.to(value.dtype)
+    if not asks_for_gradients(query, value, key, sampling_locations, predicted_logits):
+        return torch.ops.mmdet_lite.key_aware_attention_triton_inference(*arguments)
+    return torch.ops.mmdet_lite.key_aware_attention_triton(*arguments)[0]
 
 
 def multi_scale_deformable_attention(
@@ -179,6 +181,34 @@ def _launch(
         )
 
 
+@torch.library.custom_op(
+    "mmdet_lite::key_aware_attention_triton_inference", mutates_args=()
+)
+def _key_aware_inference(
+    query: Tensor,
+    value: Tensor,
+    key: Tensor | None,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    predicted_logits: Tensor | None,
+) -> Tensor:
+    """The output in the dtype of value, and nothing for a derivative."""
+    output = empty_output(query, value)
+    _launch_key_aware_forward(
+        query,
+        value,
+        key,
+        spatial_shapes,
+        level_start_index,
+        sampling_locations,
+        predicted_logits,
+        results=(output, output.new_empty(0), output.new_empty(0)),
+        for_gradients=False,
+    )
+    return output
+
+
 @torch.library.custom_op("mmdet_lite::key_aware_attention_triton", mutates_args=())
 def _key_aware(
     query: Tensor,
@@ -188,9 +218,13 @@ def _key_aware(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     predicted_logits: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """The output in float32 and, for the derivative, the logits' log-sum-exp."""
-    output, log_sum = _fake_key_aware(
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The output and, for the derivative, itself in float32 and the logits' log-sum.
+
+    From an output rounded to half precision, the gradients of query and locations
+    would lose three digits. One that is not rounded is not written twice.
+    """
+    arguments = (
         query,
         value,
         key,
@@ -199,6 +233,22 @@ def _key_aware(
         sampling_locations,
         predicted_logits,
     )
+    results = _fake_key_aware(*arguments)
+    _launch_key_aware_forward(*arguments, results=results, for_gradients=True)
+    return results
+
+
+def _launch_key_aware_forward(
+    query: Tensor,
+    value: Tensor,
+    key: Tensor | None,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    predicted_logits: Tensor | None,
+    results: tuple[Tensor, Tensor, Tensor],
+    for_gradients: bool,
+) -> None:
     _launch(
         "key_aware_forward",
         FORWARD_BLOCK_NUMBERS,
@@ -212,13 +262,14 @@ def _key_aware(
             # What is not read still needs an address.
             value if predicted_logits is None else predicted_logits,
         ),
-        (output, log_sum),
+        results,
         value,
         sampling_locations,
         key_is_value=key is None,
         logits_are_predicted=predicted_logits is not None,
+        output_is_rounded=value.dtype != torch.float32,
+        for_gradients=for_gradients,
     )
-    return output, log_sum
 
 
 @torch.library.custom_op(
@@ -227,6 +278,7 @@ def _key_aware(
 def _key_aware_backward(
     grad_output: Tensor,
     output: Tensor,
+    exact_output: Tensor,
     log_sum: Tensor,
     query: Tensor,
     value: Tensor,
@@ -235,23 +287,27 @@ def _key_aware_backward(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     predicted_logits: Tensor | None,
+    needed: typing.Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, value, key, locations and predicted logits.
 
-    No numbers for a key and for predicted logits that are None.
+    No numbers for those that are not needed.
     """
     alert_not_deterministic("key_aware_attention_triton_backward")
-    grad_query = query.new_empty(query.shape)
-    grad_locations = sampling_locations.new_empty(sampling_locations.shape)
-    grad_value = value.new_zeros(value.shape, dtype=torch.float32)
-    grad_key = grad_value if key is None else torch.zeros_like(grad_value)
-    grad_logits = empty_gradient(predicted_logits, value)
+    needs_query, needs_value, needs_key, needs_locations, needs_logits = needed
+    grad_query, grad_locations, grad_logits = empty_gradients(
+        (query, sampling_locations, predicted_logits),
+        (needs_query, needs_locations, needs_logits),
+        value,
+    )
+    grad_value = _zeros(value, needs_value)
+    grad_key = _zeros(value, needs_key)
     _launch(
         "key_aware_backward",
         BACKWARD_BLOCK_NUMBERS,
         (
             grad_output,
-            output,
+            output if output.dtype == torch.float32 else exact_output,
             log_sum,
             query,
             value if key is None else key,
@@ -266,11 +322,16 @@ def _key_aware_backward(
         sampling_locations,
         key_is_value=key is None,
         logits_are_predicted=predicted_logits is not None,
+        needs_query=needs_query,
+        needs_key=needs_key,
+        needs_value=needs_value,
+        needs_locations=needs_locations,
+        needs_logits=needs_logits,
     )
     return (
         grad_query,
         grad_value.to(value.dtype),
-        value.new_empty(0) if key is None else grad_key.to(key.dtype),
+        grad_key.to(value.dtype),
         grad_locations,
         grad_logits,
     )
@@ -305,12 +366,20 @@ def _plain_backward(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     attention_weights: Tensor,
+    needed: typing.Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of value, locations and attention weights."""
+    """Gradients of value, locations and attention weights.
+
+    No numbers for those that are not needed.
+    """
     alert_not_deterministic("plain_attention_triton_backward")
-    grad_value = value.new_zeros(value.shape, dtype=torch.float32)
-    grad_locations = sampling_locations.new_empty(sampling_locations.shape)
-    grad_weights = attention_weights.new_empty(attention_weights.shape)
+    needs_value, needs_locations, needs_weights = needed
+    grad_value = _zeros(value, needs_value)
+    grad_locations, grad_weights = empty_gradients(
+        (sampling_locations, attention_weights),
+        (needs_locations, needs_weights),
+        value,
+    )
     inputs = (value, spatial_shapes, level_start_index, sampling_locations)
     _launch(
         "plain_backward",
@@ -319,19 +388,35 @@ def _plain_backward(
         (grad_value, grad_locations, grad_weights),
         value,
         sampling_locations,
+        needs_value=needs_value,
+        needs_locations=needs_locations,
+        needs_weights=needs_weights,
     )
     return grad_value.to(value.dtype), grad_locations, grad_weights
+
+
+def _zeros(value: Tensor, are_needed: bool) -> Tensor:
+    """What the gradient of value, or of key, is summed in; no numbers if not needed."""
+    return value.new_zeros(value.shape if are_needed else 0, dtype=torch.float32)
 
 
 def _fake_key_aware(
     query, value, key, spatial_shapes, level_start_index, locations, predicted_logits
 ):
-    batch, num_queries, num_heads, head_dims = query.shape
+    batch, num_queries, num_heads, _ = query.shape
+    output = empty_output(query, value)
+    exact_shape = 0 if output.dtype == torch.float32 else output.shape
     return (
-        query.new_empty(batch, num_queries, num_heads * head_dims, dtype=torch.float32),
-        query.new_empty(batch, num_heads, num_queries, dtype=torch.float32),
+        output,
+        output.new_empty(exact_shape, dtype=torch.float32),
+        output.new_empty(batch, num_heads, num_queries, dtype=torch.float32),
     )
 
 
-register_key_aware_operator("key_aware_attention_triton", _fake_key_aware, num_saved=2)
+@_key_aware_inference.register_fake
+def _fake_key_aware_inference(query, value, *_):
+    return empty_output(query, value)
+
+
+register_key_aware_operator("key_aware_attention_triton", _fake_key_aware, num_saved=3)
 register_plain_operator("plain_attention_triton")

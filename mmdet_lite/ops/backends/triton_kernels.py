@@ -131,12 +131,15 @@ def key_aware_forward(
     locations_ptr,
     predicted_logits_ptr,
     output_ptr,
+    exact_output_ptr,
     log_sum_ptr,
     num_rows,
     num_queries,
     num_tokens,
     key_is_value: tl.constexpr,
     logits_are_predicted: tl.constexpr,
+    output_is_rounded: tl.constexpr,
+    for_gradients: tl.constexpr,
     num_heads: tl.constexpr,
     head_dims: tl.constexpr,
     num_levels: tl.constexpr,
@@ -144,9 +147,10 @@ def key_aware_forward(
     block: tl.constexpr,
     dims: tl.constexpr,
 ):
-    """Write the output, and the log-sum-exp (base 2) of the logits of every row.
+    """Write the output and, for gradients, what they take besides.
 
-    log_sum: (batch, num_heads, num_queries).
+    That is the output in float32, where it is rounded, and log_sum, the log-sum-exp
+    (base 2) of the rows' logits: (batch, num_heads, num_queries).
     """
     row, exists, image, head, place = _block_of_rows(
         num_rows, num_queries, num_heads, block
@@ -190,8 +194,13 @@ def key_aware_forward(
             total = total * shrink + weight
             output = output * shrink + weight * value
             largest = raised
-    tl.store(output_ptr + place * head_dims + dim, output / total, mask=in_row)
-    tl.store(log_sum_ptr + row, largest + tl.log2(total), mask=exists)
+    output = output / total
+    in_rows = place * head_dims + dim
+    tl.store(output_ptr + in_rows, output, mask=in_row)
+    if for_gradients:
+        tl.store(log_sum_ptr + row, largest + tl.log2(total), mask=exists)
+        if output_is_rounded:
+            tl.store(exact_output_ptr + in_rows, output, mask=in_row)
 
 
 @triton.jit(do_not_specialize=_RUNTIME_SIZES)
@@ -216,6 +225,11 @@ def key_aware_backward(
     num_tokens,
     key_is_value: tl.constexpr,
     logits_are_predicted: tl.constexpr,
+    needs_query: tl.constexpr,
+    needs_key: tl.constexpr,
+    needs_value: tl.constexpr,
+    needs_locations: tl.constexpr,
+    needs_logits: tl.constexpr,
     num_heads: tl.constexpr,
     head_dims: tl.constexpr,
     num_levels: tl.constexpr,
@@ -223,10 +237,9 @@ def key_aware_backward(
     block: tl.constexpr,
     dims: tl.constexpr,
 ):
-    """Write the gradients of query and locations, add to those of key and value.
+    """Write the gradients of query, locations and predicted logits, add to the others.
 
-    With key_is_value all is added to the gradient of the value. With
-    logits_are_predicted those of these logits are written too.
+    Those that are needed only. With key_is_value all is added to that of the value.
     """
     row, exists, image, head, place = _block_of_rows(
         num_rows, num_queries, num_heads, block
@@ -294,42 +307,42 @@ def key_aware_backward(
                 sampled_key += bilinear * key
             weight = tl.exp2(logit * _LOG2_OF_E - log_sum)
             grad_logit = weight * (grad_weight - mean)
-            if logits_are_predicted:
+            if needs_logits:
                 tl.store(grad_predicted_logits_ptr + point, grad_logit, mask=exists)
-            grad_query += grad_logit * scale * sampled_key
-            grad_x = weight * grad_weight_by_x + grad_logit * logit_by_x
-            grad_y = weight * grad_weight_by_y + grad_logit * logit_by_y
-            tl.store(grad_locations_ptr + 2 * point, grad_x * width, mask=exists)
-            tl.store(grad_locations_ptr + 2 * point + 1, grad_y * height, mask=exists)
+            if needs_query:
+                grad_query += grad_logit * scale * sampled_key
+            if needs_locations:
+                grad_x = weight * grad_weight_by_x + grad_logit * logit_by_x
+                grad_y = weight * grad_weight_by_y + grad_logit * logit_by_y
+                at_point = grad_locations_ptr + 2 * point
+                tl.store(at_point, grad_x * width, mask=exists)
+                tl.store(at_point + 1, grad_y * height, mask=exists)
             to_value = weight * grad
             to_key = grad_logit * scale * query
+            if key_is_value:
+                to_value += to_key
             for corner in tl.static_range(4):
                 offset, inside, bilinear, _, _ = _corner(
                     x, y, height, width, start, corner, num_heads, head_dims
                 )
                 mask = inside & (dim < head_dims)
                 tokens = offset + dim
-                if key_is_value:
-                    tl.atomic_add(
-                        grad_value_ptr + tokens,
-                        bilinear * (to_value + to_key),
-                        mask=mask,
-                        sem="relaxed",
-                    )
-                else:
+                if needs_value:
                     tl.atomic_add(
                         grad_value_ptr + tokens,
                         bilinear * to_value,
                         mask=mask,
                         sem="relaxed",
                     )
+                if needs_key:
                     tl.atomic_add(
                         grad_key_ptr + tokens,
                         bilinear * to_key,
                         mask=mask,
                         sem="relaxed",
                     )
-    tl.store(grad_query_ptr + in_rows, grad_query, mask=in_row)
+    if needs_query:
+        tl.store(grad_query_ptr + in_rows, grad_query, mask=in_row)
 
 
 @triton.jit(do_not_specialize=_RUNTIME_SIZES)
@@ -386,6 +399,9 @@ def plain_backward(
     num_rows,
     num_queries,
     num_tokens,
+    needs_value: tl.constexpr,
+    needs_locations: tl.constexpr,
+    needs_weights: tl.constexpr,
     num_heads: tl.constexpr,
     head_dims: tl.constexpr,
     num_levels: tl.constexpr,
@@ -393,7 +409,10 @@ def plain_backward(
     block: tl.constexpr,
     dims: tl.constexpr,
 ):
-    """Write the gradients of locations and weights, add to that of value."""
+    """Write the gradients of locations and weights, add to that of value.
+
+    Those that are needed only.
+    """
     _, exists, image, head, place = _block_of_rows(
         num_rows, num_queries, num_heads, block
     )
@@ -427,15 +446,17 @@ def plain_backward(
                 grad_weight += bilinear * product
                 by_x += bilinear_by_x * product
                 by_y += bilinear_by_y * product
-                tl.atomic_add(
-                    grad_value_ptr + tokens,
-                    bilinear * weighted,
-                    mask=mask,
-                    sem="relaxed",
-                )
-            weight = weight.to(tl.float32)
-            tl.store(grad_weights_ptr + point, grad_weight, mask=exists)
-            tl.store(grad_locations_ptr + 2 * point, weight * by_x * width, mask=exists)
-            tl.store(
-                grad_locations_ptr + 2 * point + 1, weight * by_y * height, mask=exists
-            )
+                if needs_value:
+                    tl.atomic_add(
+                        grad_value_ptr + tokens,
+                        bilinear * weighted,
+                        mask=mask,
+                        sem="relaxed",
+                    )
+            if needs_weights:
+                tl.store(grad_weights_ptr + point, grad_weight, mask=exists)
+            if needs_locations:
+                weight = weight.to(tl.float32)
+                at_point = grad_locations_ptr + 2 * point
+                tl.store(at_point, weight * by_x * width, mask=exists)
+                tl.store(at_point + 1, weight * by_y * height, mask=exists)
