@@ -98,7 +98,7 @@ def _model_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]
         "dtype",
         "time, ms (min–max)",
         f"share of {rows[0]['subject']}'s time",
-        "time against its matmuls alone",
+        "time against its products alone",
         "peak memory, MB",
     ]
     with_difference = any(row.get("difference") is not None for row in rows)
@@ -107,20 +107,24 @@ def _model_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]
     first = rows[0]["time"]["median"]
     lines = []
     for row in rows:
-        matmul = row.get("matmul_time")
+        products = row.get("product_time")
         lines.append(
             [
                 row["subject"],
                 row["dtype"],
                 _milliseconds(row["time"]),
                 f"{row['time']['median'] / first:.2f}",
-                f"{row['time']['median'] / matmul['median']:.2f}" if matmul else "–",
+                _quotient(row["time"], products) if products else "–",
                 _megabytes(row["peak_memory"]),
             ]
         )
         if with_difference:
             lines[-1].append(f"{100 * row['difference']:.1g} %")
     return header, lines
+
+
+def _quotient(time: dict[str, Any], of: dict[str, Any]) -> str:
+    return f"{time['median'] / of['median']:.2f}"
 
 
 def _accuracy_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:

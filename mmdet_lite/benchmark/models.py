@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..deployment.runtime import runtimes_of
-from .matmul import matmuls_of
+from .products import products_of
 from .subjects import Runnable, prepare_exported, prepare_model
 from .timing import Run, peak_memory, run_as, time_interleaved
 
@@ -52,9 +52,10 @@ def measure_models(
         list: a row for each name, and for each of ``bfloat16``, ``optimized``,
         ``compiled`` and each file and runtime another: ``subject``, with what it is
         changed to after a comma; ``config`` and the ``options`` that change it, the
-        ``package`` that runs it if it is not PyTorch's, time, the time of its matrix
-        multiplications alone (convolutions are not counted among them), their
-        multiply-accumulates, and ``peak_memory`` in bytes, None of exported files.
+        ``package`` that runs it if it is not PyTorch's, time, the time of its products
+        alone (:mod:`~mmdet_lite.benchmark.products`) and their multiply-accumulates,
+        None of what is compiled or not PyTorch's, and ``peak_memory`` in bytes, None of
+        exported files.
         Encoders have ``num_tokens`` too, and ``difference``, the root mean square of
         how far their tokens are from those of float32, as a part of these.
 
@@ -80,14 +81,14 @@ def measure_models(
     cases += [(file, False) for file in files]
     cases += [(built[key], True) for key in half]
     runs: dict[str, Run] = {}
-    matmuls: dict[str, Run] = {}
+    products: dict[str, Run] = {}
     multiplies = {}
     for runnable, is_half in cases:
         key = f"{len(runs)}"  # Two configs may have one name.
         runs[key] = _bound(runnable, is_half, device)
-        if part == "encoder":
-            matmuls[f"{key}, matmul"], multiplies[key] = matmuls_of(runs[key])
-    times = time_interleaved({**runs, **matmuls}, repeats, device)
+        if runnable.tells_products:
+            products[f"{key}, products"], multiplies[key] = products_of(runs[key])
+    times = time_interleaved({**runs, **products}, repeats, device)
     outputs = {key: run() for key, run in runs.items()} if part == "encoder" else {}
     return [
         {
@@ -100,8 +101,8 @@ def measure_models(
             "batch": batch,
             "dtype": "bfloat16 autocast" if is_half else "float32",
             "time": times[key],
-            "matmul_time": times.get(f"{key}, matmul"),
-            "matmul_macs": multiplies.get(key),
+            "product_time": times.get(f"{key}, products"),
+            "product_macs": multiplies.get(key),
             "num_tokens": outputs[key]["memory"].shape[1] if outputs else None,
             "difference": _difference(outputs[key], _bound(runnable, False, device)())
             if outputs

@@ -68,6 +68,7 @@ class Runnable:
         fast: whether mmcv's own attention has to run on this package's plain operator.
         package: that runs it beside PyTorch, if one does.
         tells_memory: whether what a run needs is allocated when it runs.
+        tells_products: whether its products can be seen one by one.
     """
 
     subject: str
@@ -77,6 +78,7 @@ class Runnable:
     fast: bool
     package: str | None = None
     tells_memory: bool = True
+    tells_products: bool = True
 
 
 def prepare_model(
@@ -125,6 +127,7 @@ def prepare_model(
         subject.options,
         run,
         is_fast or change == "optimized",
+        tells_products=change != "compiled",
     )
 
 
@@ -156,6 +159,7 @@ def prepare_exported(
         None if runtime == "torch" else runtime,
         # Runtimes keep what a run allocated for the next one.
         tells_memory=False,
+        tells_products=False,
     )
 
 
@@ -204,7 +208,15 @@ def _prepare_rt_detr(
     infer = torch.compile(model) if change == "compiled" else model
     pixels = torch.randn(batch, 3, *image_shape, device=device)
     run = torch.no_grad()(lambda: infer(pixels))
-    return Runnable(RT_DETR + ending, RT_DETR, {}, run, False, PACKAGE)
+    return Runnable(
+        RT_DETR + ending,
+        RT_DETR,
+        {},
+        run,
+        False,
+        PACKAGE,
+        tells_products=change != "compiled",
+    )
 
 
 def _inference(

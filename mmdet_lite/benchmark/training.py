@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 
+from .products import products_of
 from .subjects import build_model, random_batch
 from .timing import peak_memory, run_as, time_interleaved
 
@@ -39,7 +40,9 @@ def measure_training(
         num_objects: ground truth of each image.
 
     Returns:
-        list: a row for each: time and ``peak_memory`` in bytes.
+        list: a row for each: time, the time of its products alone
+        (:mod:`~mmdet_lite.benchmark.products`) and their multiply-accumulates, and
+        ``peak_memory`` in bytes.
     """
     model_type = cfg.model.type
     cases = [
@@ -65,7 +68,10 @@ def measure_training(
             num_objects,
         )
         subjects[name] = partial(run_as, step, backend == "auto", False, device.type)
-    times = time_interleaved(subjects, repeats, device)
+    products, multiplies = {}, {}
+    for name, subject in subjects.items():
+        products[f"{name}, products"], multiplies[name] = products_of(subject)
+    times = time_interleaved({**subjects, **products}, repeats, device)
     return [
         {
             "subject": f"training iteration, {name}",
@@ -73,6 +79,8 @@ def measure_training(
             "batch": batch,
             "dtype": "float32",
             "time": times[name],
+            "product_time": times[f"{name}, products"],
+            "product_macs": multiplies[name],
             "peak_memory": peak_memory(subject, device),
         }
         for name, subject in subjects.items()

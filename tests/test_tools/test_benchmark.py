@@ -59,7 +59,7 @@ def test_a_dirty_tree_writes_nothing_under_its_docs(repository, tmp_path):
     assert not (tmp_path / "docs").exists()
 
 
-def test_encoder_rows_compare_with_their_matrix_multiplications(repository, tmp_path):
+def test_encoder_rows_compare_with_their_products(repository, tmp_path):
     file = tmp_path / "encoder.json"
     config = "configs/lite_detr/lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"
     subjects = ("dino-stock", config)
@@ -73,12 +73,12 @@ def test_encoder_rows_compare_with_their_matrix_multiplications(repository, tmp_
     assert (stock["subject"], lite["subject"]) == ("dino-stock", Path(config).stem)
     assert (lite["config"], lite["options"]) == (config, {})
     assert (half["subject"], half["dtype"]) == (lite["subject"], "bfloat16 autocast")
-    assert half["matmul_macs"] == lite["matmul_macs"]
+    assert half["product_macs"] == lite["product_macs"]
     assert stock["difference"] == lite["difference"] == 0
     assert 0 < half["difference"] < 0.05
-    assert 0 < lite["matmul_macs"] < 0.6 * stock["matmul_macs"]
+    assert 0 < lite["product_macs"] < 0.6 * stock["product_macs"]
     # Which of the two takes longer is no test's business on a busy machine.
-    assert stock["matmul_time"]["median"] > 0
+    assert stock["product_time"]["median"] > 0
     table = markdown_of(measurement)
     assert "tools/benchmark.py encoder" in table
     assert table.count("\n|") == 1 + 3  # below the header: a rule and three rows
