@@ -36,7 +36,12 @@ from mmdet_lite.cli import (
     set_image_size,
     use_own_data,
 )
-from mmdet_lite.engine import check_fit, make_resumable, stop_at_invalid_loss
+from mmdet_lite.engine import (
+    check_fit,
+    fold_fixed_norms,
+    make_resumable,
+    stop_at_invalid_loss,
+)
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.runtime import keep_freed_memory, process_group
 
@@ -173,6 +178,7 @@ def main() -> None:
         set_faulty_data(cfg, args.faulty_data)
         check_data(cfg)
         make_resumable(cfg)
+        fold_fixed_norms(cfg)
         stop_at_invalid_loss(cfg, args.on_invalid_loss)
         check_fit(cfg, whole=cfg.get("resume", False))
         with process_group(cfg):

@@ -45,7 +45,8 @@ def measure_operators(
         time, ``peak_memory`` in bytes and ``max_error``, the greatest difference of the
         result from the reference's in float64 in relation to its greatest value.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
+    runs: list[Run] = []
     for count in num_queries:
         for dtype in dtypes:
             arguments = example_arguments(image_shape, count, batch, device)
@@ -58,7 +59,8 @@ def measure_operators(
                         for backend in available_backends(device, dtype)
                     }
                     times = time_interleaved(subjects, repeats, device)
-                    for backend, subject in subjects.items():
+                    runs += subjects.values()
+                    for backend in subjects:
                         rows.append(
                             {
                                 "operator": operator,
@@ -71,12 +73,13 @@ def measure_operators(
                                 "dtype": str(dtype).removeprefix("torch."),
                                 "backend": backend,
                                 "time": times[backend],
-                                "peak_memory": peak_memory(subject, device),
                                 "max_error": relative_errors(
                                     _results(arguments, dtype, backend), exact
                                 )[operator],
                             }
                         )
+    for row, run in zip(rows, runs, strict=True):
+        row["peak_memory"] = peak_memory(run, device)
     return rows
 
 

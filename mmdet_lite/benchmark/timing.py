@@ -9,7 +9,12 @@ from typing import Any
 import torch
 
 from ..ops.accelerate import mmcv_operator
-from ..runtime.memory import read_peak_memory, reset_peak_memory, synchronize
+from ..runtime.memory import (
+    give_freed_memory_back,
+    read_peak_memory,
+    reset_peak_memory,
+    synchronize,
+)
 
 Run = Callable[[], Any]
 
@@ -51,11 +56,15 @@ def time_interleaved(
 def peak_memory(run: Run, device: torch.device) -> int | None:
     """Most bytes that a run held at a time beyond what was held before.
 
-    Counts what PyTorch allocates on a GPU, and what the process holds otherwise.
+    Counts what PyTorch allocates on a GPU, and what the process holds otherwise. There
+    nothing is to be timed afterwards: see
+    :func:`~mmdet_lite.runtime.memory.give_freed_memory_back`.
 
     Returns:
         int | None: bytes; None where the system does not tell.
     """
+    if device.type == "cpu":
+        give_freed_memory_back()
     before = reset_peak_memory(device)
     run()
     synchronize(device)

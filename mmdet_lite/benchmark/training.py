@@ -9,8 +9,10 @@ import torch
 from mmdet.utils import ConfigType
 from mmengine.config import Config
 from mmengine.model import BaseModel
+from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval
 from mmengine.optim import build_optim_wrapper
 
+from ..engine import fold_fixed_norms
 from .products import products_of
 from .subjects import build_model, random_batch
 from .timing import peak_memory, run_as, time_interleaved
@@ -27,7 +29,9 @@ def measure_training(
 ) -> list[dict[str, Any]]:
     """Time a training iteration on the reference operator and on the best one.
 
-    An iteration is forward, backward and the optimizer's step on random images.
+    An iteration is forward, backward and the optimizer's step on random images. On the
+    best operator the model trains as ``tools/train.py`` has it, on the reference one
+    as mmengine by itself does.
 
     Args:
         cfg: a whole config of a detector.
@@ -59,6 +63,11 @@ def measure_training(
         for module in model.modules():
             if hasattr(module, "backend"):
                 module.backend = backend
+        if backend == "auto":
+            fold_fixed_norms(case_cfg)
+            turn_on_efficient_conv_bn_eval(
+                model, case_cfg.get("efficient_conv_bn_eval") or []
+            )
         step = _training_step(
             model,
             cfg.optim_wrapper,

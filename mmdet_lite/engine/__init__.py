@@ -15,6 +15,7 @@ from .resumable_loop import ResumableEpochLoop
 from .seeded_samples import ResumableBatchSampler, SeededDataset
 from .settings import (
     check_fit,
+    fold_fixed_norms,
     make_resumable,
     stop_at_invalid_loss,
     without_averaging,
@@ -35,6 +36,7 @@ __all__ = [
     "SeededDataset",
     "StopSignalHook",
     "check_fit",
+    "fold_fixed_norms",
     "make_resumable",
     "stop_at_invalid_loss",
     "without_averaging",

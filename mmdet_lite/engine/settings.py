@@ -78,6 +78,34 @@ def check_fit(cfg: Config, whole: bool) -> None:
     _add_hook(cfg, "CheckpointFitHook")["whole"] = whole
 
 
+def fold_fixed_norms(cfg: Config) -> None:
+    """Have a training multiply ResNet's fixed norms into its convolutions.
+
+    A batch norm whose statistics are fixed is a factor and a summand for each channel.
+    mmengine's ``efficient_conv_bn_eval`` applies the factor to the weights at every
+    step, so that no norm runs and the maps before them need not be kept. Losses and
+    gradients are the same to rounding.
+
+    Left alone are backbones that mmengine cannot follow or whose norms learn, and
+    configs that say something of ``efficient_conv_bn_eval`` themselves: None keeps
+    the norms.
+
+    Args:
+        cfg: a whole config of a detector; it is changed.
+    """
+    backbone = cfg.model.get("backbone", {})
+    can_be_followed = backbone.get("type") == "ResNet" and not any(
+        backbone.get(name) for name in ("with_cp", "dcn", "plugins")
+    )
+    if (
+        "efficient_conv_bn_eval" not in cfg
+        and can_be_followed
+        and backbone.get("norm_eval", True)
+        and cfg.get("activation_checkpointing") is None
+    ):
+        cfg.efficient_conv_bn_eval = ["backbone"]
+
+
 def without_averaging(cfg: Config) -> None:
     """Test the weights of a checkpoint without mmengine's ``EMAHook``.
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmcv.ops import MultiScaleDeformableAttention
+from mmdet.models.detectors import DINO
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from repository_root import REPOSITORY
@@ -200,3 +201,34 @@ def test_weights_of_the_other_attention_are_refused_by_name(small_config):
             AttentionMismatchError, match=f"predicted logits .* attention is {kind}"
         ):
             model.load_state_dict(weights, strict=False)
+
+
+def test_all_layers_of_the_decoder_keep_one_mask(small_config):
+    cfg = small_config("lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py")
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).train()
+    model.init_weights()
+    data = batch_of(model, [2, 1], training=True)
+    with torch.no_grad():
+        features = model.extract_feat(data["inputs"])
+        encoder_inputs, inputs = model.pre_transformer(features, data["data_samples"])
+        made, _ = model.pre_decoder(
+            **model.forward_encoder(**encoder_inputs),
+            batch_data_samples=data["data_samples"],
+        )
+    inputs.update(made)
+    inputs["query"] = inputs["query"].requires_grad_()
+    num_queries = inputs["query"].shape[1]
+    masks = set()
+
+    def note(tensor):
+        if tensor.shape[-2:] == (num_queries, num_queries):
+            masks.add(tensor.untyped_storage().data_ptr())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        actual = model.forward_decoder(**inputs)["hidden_states"]
+    assert len(masks) == 1
+    expected = DINO.forward_decoder(model, **inputs)["hidden_states"]
+    assert expected.isfinite().all()
+    assert actual.equal(expected)

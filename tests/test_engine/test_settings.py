@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval
 
 from mmdet_lite.cli import read_config
-from mmdet_lite.engine import make_resumable, stop_at_invalid_loss
+from mmdet_lite.engine import fold_fixed_norms, make_resumable, stop_at_invalid_loss
 from mmdet_lite.errors import ConfigError
 
 
@@ -77,3 +79,58 @@ def test_a_run_starts_from_what_fits_and_says_how_much(
     else:
         assert train(run_config).iter == 4
         assert "bbox_head 0 of 2, decoder 2 of 2, encoder" in capfd.readouterr().out
+
+
+def test_the_fixed_norms_of_a_resnet_are_folded_in_training():
+    cfg = read_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
+    fold_fixed_norms(cfg)
+    assert cfg.efficient_conv_bn_eval == ["backbone"]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"efficient_conv_bn_eval": None},
+        {"model.backbone.norm_eval": False},
+        {"model.backbone.with_cp": True},
+        {"model.backbone.type": "SwinTransformer"},
+        {"activation_checkpointing": ["backbone"]},
+    ],
+)
+def test_norms_that_learn_or_cannot_be_followed_stay(setting):
+    cfg = read_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
+    cfg.merge_from_dict(setting)
+    fold_fixed_norms(cfg)
+    assert cfg.get("efficient_conv_bn_eval") is None
+
+
+def test_folded_norms_give_the_same_maps_and_gradients():
+    cfg = read_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
+    fold_fixed_norms(cfg)
+    torch.manual_seed(0)
+    detector = torch.nn.Module()
+    detector.backbone = MODELS.build({**cfg.model.backbone, "init_cfg": None}).double()
+    for module in detector.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 2)
+    detector.train()
+    image = torch.randn(1, 3, 64, 96, dtype=torch.float64)
+
+    def maps_and_gradients():
+        maps = detector.backbone(image)
+        detector.zero_grad()
+        sum(map_.square().mean() for map_ in maps).backward()
+        parameters = dict(detector.named_parameters())
+        return maps, {
+            name: parameter.grad
+            for name, parameter in parameters.items()
+            if parameter.grad is not None
+        }
+
+    expected = maps_and_gradients()
+    turn_on_efficient_conv_bn_eval(detector, cfg.efficient_conv_bn_eval)
+    actual = maps_and_gradients()
+    assert expected[1].keys() == actual[1].keys()
+    assert "backbone.layer4.2.conv3.weight" in actual[1]
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
