@@ -123,6 +123,12 @@ def without_averaging(cfg: Config) -> None:
 def _add_hook(cfg: Config, kind: str) -> dict[str, Any]:
     """The custom hook of a type, which is added where the config has none."""
     hooks = list(cfg.get("custom_hooks") or [])
+    for hook in hooks:
+        if not isinstance(hook, dict):
+            raise ConfigError(
+                "custom_hooks is a list of dicts, each with the type of a hook, but one "
+                f"of them is {hook!r}"
+            )
     if not any(hook.get("type") == kind for hook in hooks):
         hooks.append({"type": kind})
         cfg.custom_hooks = hooks
