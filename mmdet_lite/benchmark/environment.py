@@ -16,6 +16,8 @@ from ..runtime import has_bfloat16_instructions
 
 _PACKAGE = Path(__file__).parents[1]
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+_LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+"""Variables that keep PyTorch and its libraries from instructions that there are."""
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
@@ -26,6 +28,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
 
     Returns:
         dict: ``processor``, ``cores``, ``instruction_set``, ``bfloat16_instructions``,
+        ``limits`` (environment variables that keep libraries from some of them),
         ``caches`` (bytes of ``L2`` and ``L3``, empty where the system does not tell),
         ``device``, ``threads``, ``python``, ``versions``, and ``commit`` of the
         checkout that the package lies in, with ``-dirty`` after it where files outside
@@ -38,6 +41,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         # two.
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "bfloat16_instructions": has_bfloat16_instructions(),
+        "limits": {name: os.environ[name] for name in _LIMITS if name in os.environ},
         "caches": cache_sizes(_CACHES),
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"

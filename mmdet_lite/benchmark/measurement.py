@@ -104,6 +104,9 @@ def _model_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]
     with_difference = any(row.get("difference") is not None for row in rows)
     if with_difference:
         header.append("difference from float32")
+    with_kept = any("kept" in row for row in rows)
+    if with_kept:
+        header.append("kept for the backward pass, MB")
     first = rows[0]["time"]["median"]
     lines = []
     for row in rows:
@@ -120,7 +123,16 @@ def _model_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]
         )
         if with_difference:
             lines[-1].append(f"{100 * row['difference']:.1g} %")
+        if with_kept:
+            lines[-1].append(_kept(row["kept"]))
     return header, lines
+
+
+def _kept(by_part: dict[str, int]) -> str:
+    """All of it, and the three parts that keep most."""
+    most = sorted(by_part.items(), key=lambda item: -item[1])[:3]
+    parts = ", ".join(f"{name} {_megabytes(count)}" for name, count in most)
+    return f"{_megabytes(sum(by_part.values()))} ({parts})"
 
 
 def _quotient(time: dict[str, Any], of: dict[str, Any]) -> str:
@@ -224,4 +236,7 @@ def _processor_details(environment: dict[str, Any]) -> str:
     caches = [
         f"{name} {size / 2**20:.3g} MiB" for name, size in environment["caches"].items()
     ]
-    return ", ".join([environment["instruction_set"], f"{without}bfloat16", *caches])
+    limits = [f"{k}={v}" for k, v in environment.get("limits", {}).items()]
+    return ", ".join(
+        [environment["instruction_set"], f"{without}bfloat16", *limits, *caches]
+    )

@@ -13,6 +13,7 @@ from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval
 from mmengine.optim import build_optim_wrapper
 
 from ..engine import fold_fixed_norms
+from .kept import kept_by_part
 from .products import products_of
 from .subjects import build_model, random_batch
 from .timing import peak_memory, run_as, time_interleaved
@@ -45,8 +46,9 @@ def measure_training(
 
     Returns:
         list: a row for each: time, the time of its products alone
-        (:mod:`~mmdet_lite.benchmark.products`) and their multiply-accumulates, and
-        ``peak_memory`` in bytes.
+        (:mod:`~mmdet_lite.benchmark.products`) and their multiply-accumulates,
+        ``peak_memory`` in bytes, and ``kept``, the bytes that it keeps for the backward
+        pass by part of the model (:mod:`~mmdet_lite.benchmark.kept`).
     """
     model_type = cfg.model.type
     cases = [
@@ -55,7 +57,7 @@ def measure_training(
     ]
     if stock_type is not None:
         cases.insert(0, (f"{stock_type} of mmdet", stock_type, "reference"))
-    subjects = {}
+    subjects, models = {}, {}
     for name, case_type, backend in cases:
         case_cfg = deepcopy(cfg)
         case_cfg.model.type = case_type
@@ -68,6 +70,7 @@ def measure_training(
             turn_on_efficient_conv_bn_eval(
                 model, case_cfg.get("efficient_conv_bn_eval") or []
             )
+        models[name] = model
         step = _training_step(
             model,
             cfg.optim_wrapper,
@@ -91,6 +94,7 @@ def measure_training(
             "product_time": times[f"{name}, products"],
             "product_macs": multiplies[name],
             "peak_memory": peak_memory(subject, device),
+            "kept": kept_by_part(models[name], subject),
         }
         for name, subject in subjects.items()
     ]

@@ -126,8 +126,8 @@ def _add_hook(cfg: Config, kind: str) -> dict[str, Any]:
     for hook in hooks:
         if not isinstance(hook, dict):
             raise ConfigError(
-                "custom_hooks is a list of dicts, each with the type of a hook, but one "
-                f"of them is {hook!r}"
+                "custom_hooks is a list of dicts, each with the type of a hook, but "
+                f"one of them is {hook!r}"
             )
     if not any(hook.get("type") == kind for hook in hooks):
         hooks.append({"type": kind})

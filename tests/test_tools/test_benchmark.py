@@ -110,6 +110,11 @@ def test_training_rows_compare_operators(repository, tmp_path):
         "LiteDINO, reference operator",
         "LiteDINO, auto operator",
     ]
+    stock, reference, best = rows
+    assert 0 < best["product_macs"] == reference["product_macs"]
+    assert best["product_macs"] < stock["product_macs"]
+    assert best["kept"]["encoder"] < reference["kept"]["encoder"]
+    assert {"backbone", "encoder", "decoder", "bbox_head"} < best["kept"].keys()
 
 
 def test_what_was_not_measured_is_said():
