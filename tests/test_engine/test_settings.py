@@ -51,9 +51,7 @@ def test_a_runner_that_cannot_be_resumed_is_refused(setting):
 def test_a_hook_that_is_no_dict_is_named():
     cfg = read_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
     cfg.custom_hooks = ["EMAHook"]
-    with pytest.raises(
-        ConfigError, match="one of them is 'EMAHook'"
-    ):
+    with pytest.raises(ConfigError, match="one of them is 'EMAHook'"):
         make_resumable(cfg)
 
 
