@@ -1,7 +1,7 @@
 """Write the model zoo's tables from its rows and from what was measured.
 
     python .dev_scripts/model_zoo.py count [CONFIG ...]   # builds and counts them
-    python .dev_scripts/model_zoo.py record WORK_DIR   # of a training
+    python .dev_scripts/model_zoo.py record WORK_DIR   # of a training or a test
     python .dev_scripts/model_zoo.py write   # README.md, metafile.yml
     python .dev_scripts/model_zoo.py plot docs/images/gflops-ap.png
 
@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
         "--shape", type=int, nargs=2, default=(800, 1066), metavar=("H", "W")
     )
     record = commands.add_parser("record", help="keep the metrics of a training")
-    record.add_argument("work_dir", help="work dir of the training")
+    record.add_argument("work_dir", help="work dir of the training, or of a test of its last checkpoint")
     commands.add_parser("write", help="write README.md and metafile.yml")
     plot = commands.add_parser("plot", help="draw published AP against GFLOPs")
     plot.add_argument("image", help="file to write")

@@ -1,5 +1,6 @@
 """What is counted of a model of the zoo, and read from its training."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +70,19 @@ def read_training(work_dir: str | Path) -> dict[str, Any]:
     """Read how a training ended from the files that mmengine wrote.
 
     Args:
-        work_dir: of the training.
+        work_dir: of the training, or of a test of its last checkpoint.
 
     Returns:
-        dict: ``config``, the name of its file; ``epoch``; ``metrics`` of the last
-        evaluation, by mmdet's names.
+        dict: ``config``, the name of its file; ``epoch``, which a test does not tell;
+        ``metrics`` of the last evaluation, by mmdet's names.
 
     Raises:
         ConfigError: there are no such files, or no evaluation in them.
     """
     work_dir = Path(work_dir)
-    lines = log_lines(work_dir)
+    # mmengine names what a test found after the time, as its folder.
+    tests = sorted(work_dir.glob("*_*/*_*.json"))
+    lines = log_lines(work_dir) or [json.loads(file.read_text()) for file in tests]
     configs = list(work_dir.glob("*.py"))
     if not lines or len(configs) != 1:
         raise ConfigError(f"{work_dir} is not the work dir of one training")
@@ -93,6 +96,6 @@ def read_training(work_dir: str | Path) -> dict[str, Any]:
     }
     return {
         "config": configs[0].name,
-        "epoch": evaluations[-1]["step"],
+        "epoch": evaluations[-1].get("step"),
         "metrics": metrics,
     }

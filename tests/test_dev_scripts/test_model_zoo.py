@@ -211,6 +211,19 @@ def test_metrics_of_a_training_are_those_of_its_last_evaluation(tmp_path):
         read_training(tmp_path)
 
 
+def test_metrics_of_a_test_are_read_as_well(tmp_path):
+    folder = tmp_path / "20260101_000000"
+    folder.mkdir()
+    found = {"coco/bbox_mAP": 0.3, "latency/median_ms": 7.0}
+    (folder / f"{folder.name}.json").write_text(json.dumps(found))
+    (tmp_path / "config.py").touch()
+    assert read_training(tmp_path) == {
+        "config": "config.py",
+        "epoch": None,
+        "metrics": {"coco/bbox_mAP": 0.3},
+    }
+
+
 def test_no_label_of_the_plot_lies_on_another_or_on_a_mark(repository):
     figure = draw_published(read_zoo(repository))
     canvas = FigureCanvasAgg(figure)
