@@ -36,9 +36,8 @@ def give_freed_memory_back() -> bool:
     """Tell the C library to hand freed blocks of a tensor's size back at once.
 
     The process then holds what is in use and no more, so that the most that it held is
-    what a run needs: by default glibc keeps some of what was freed, a tenth to a fifth
-    of that, which changes from run to run. It is for measuring memory, after all that
-    is timed.
+    what a run needs: by default glibc keeps part of what was freed, another one from
+    run to run. It is for measuring memory, after all that is timed.
 
     Returns:
         bool: whether the C library took the settings, as :func:`keep_freed_memory`.
