@@ -41,7 +41,9 @@ def parse_args() -> argparse.Namespace:
         "--shape", type=int, nargs=2, default=(800, 1066), metavar=("H", "W")
     )
     record = commands.add_parser("record", help="keep the metrics of a training")
-    record.add_argument("work_dir", help="work dir of the training, or of a test of its last checkpoint")
+    record.add_argument(
+        "work_dir", help="work dir of the training, or of a test of its last checkpoint"
+    )
     commands.add_parser("write", help="write README.md and metafile.yml")
     plot = commands.add_parser("plot", help="draw published AP against GFLOPs")
     plot.add_argument("image", help="file to write")

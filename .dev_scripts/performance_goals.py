@@ -30,7 +30,8 @@ class Goal:
         reached: finds it in the measurements.
         limit: the goal.
         at_least: whether the figure is to be at least the limit; otherwise at most.
-        at_best: what it would be if the subject took no time but for its products.
+        at_best: what it would be if the subject took no time but for its products and,
+            of encoders in float32, the attention operator.
     """
 
     figure: str
@@ -66,6 +67,19 @@ def _against_products(files: Files, subject: str, dtype: str) -> float:
     )
 
 
+def _with_operator_alone(files: Files, subject: str) -> float:
+    """An encoder of its products and its attention operator, against the products.
+
+    H3L1-(2+1)x3 has three H layers, of 4,421 queries each, and three F layers.
+    """
+    products = _time(files("encoder"), "product_time", subject=subject, dtype=FLOAT32)
+    operator = sum(
+        3 * _operator(files, "forward", "key-aware", "cpp", num_queries)
+        for num_queries in (4421, 17821)
+    )
+    return (products + operator) / products
+
+
 def _against_stock(files: Files, kind: str) -> float:
     """Made fast, in bfloat16, against mmdet's on the C library's memory, in float32."""
     fast = _time(files(kind), subject=FAST, dtype=BFLOAT16)
@@ -73,12 +87,18 @@ def _against_stock(files: Files, kind: str) -> float:
     return fast / _time(stock, subject="dino-stock", dtype=FLOAT32)
 
 
-def _operator(files: Files, direction: str, operator: str, backend: str) -> float:
+def _operator(
+    files: Files,
+    direction: str,
+    operator: str,
+    backend: str,
+    num_queries: int = 17821,
+) -> float:
     return _time(
         files("operator"),
         operator=operator,
         direction=direction,
-        num_queries=17821,
+        num_queries=num_queries,
         dtype=FLOAT32,
         backend=backend,
     )
@@ -145,19 +165,18 @@ GOALS = (
         "encoder, float32, against its matrix products alone",
         lambda files: _against_products(files, LITE, FLOAT32),
         1.10,
-        at_best=lambda files: 1.0,
+        at_best=lambda files: _with_operator_alone(files, LITE),
     ),
     Goal(
         "the same, optimized: its products take less time too",
         lambda files: _against_products(files, FAST, FLOAT32),
         1.10,
-        at_best=lambda files: 1.0,
+        at_best=lambda files: _with_operator_alone(files, FAST),
     ),
     Goal(
         "the same, optimized, bfloat16",
         lambda files: _against_products(files, FAST, BFLOAT16),
         1.30,
-        at_best=lambda files: 1.0,
     ),
     Goal(
         "encoder, optimized, bfloat16, against mmdet's DINO in float32",
@@ -240,5 +259,5 @@ def goals_table(folder: Path) -> str:
         lines.append(
             [goal.figure, f"{sign} {goal.limit:g}", f"{value:.2f}", verdict, best]
         )
-    header = ["figure", "goal", "measured", "", "if products were all"]
+    header = ["figure", "goal", "measured", "", "at best"]
     return f"{markdown_table(header, lines)}\n"
