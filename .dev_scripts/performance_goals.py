@@ -72,9 +72,18 @@ def _with_operator_alone(files: Files, subject: str, dtype: str) -> float:
 
     H3L1-(2+1)x3 has three H layers, of 4,421 queries each, and three F layers.
     """
-    products = _time(files("encoder"), "product_time", subject=subject, dtype=FLOAT32)
+    products = _time(files("encoder"), "product_time", subject=subject, dtype=dtype)
+    half = dtype == BFLOAT16
     operator = sum(
-        3 * _operator(files, "forward", "key-aware", "cpp", num_queries)
+        3
+        * _time(
+            files("operator-bfloat16" if half else "operator"),
+            operator="key-aware",
+            direction="forward",
+            num_queries=num_queries,
+            dtype="bfloat16" if half else FLOAT32,
+            backend="cpp",
+        )
         for num_queries in (4421, 17821)
     )
     return (products + operator) / products
