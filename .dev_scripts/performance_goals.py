@@ -73,17 +73,8 @@ def _with_operator_alone(files: Files, subject: str, dtype: str) -> float:
     H3L1-(2+1)x3 has three H layers, of 4,421 queries each, and three F layers.
     """
     products = _time(files("encoder"), "product_time", subject=subject, dtype=dtype)
-    half = dtype == BFLOAT16
     operator = sum(
-        3
-        * _time(
-            files("operator-bfloat16" if half else "operator"),
-            operator="key-aware",
-            direction="forward",
-            num_queries=num_queries,
-            dtype="bfloat16" if half else FLOAT32,
-            backend="cpp",
-        )
+        3 * _operator(files, "forward", "key-aware", "cpp", num_queries, dtype)
         for num_queries in (4421, 17821)
     )
     return (products + operator) / products
@@ -96,13 +87,21 @@ def _against_stock(files: Files, kind: str) -> float:
     return fast / _time(stock, subject="dino-stock", dtype=FLOAT32)
 
 
-def _operator(files: Files, direction: str, operator: str, backend: str) -> float:
+def _operator(
+    files: Files,
+    direction: str,
+    operator: str,
+    backend: str,
+    num_queries: int = 17821,
+    dtype: str = FLOAT32,
+) -> float:
+    half = dtype == BFLOAT16
     return _time(
-        files("operator"),
+        files("operator-bfloat16" if half else "operator"),
         operator=operator,
         direction=direction,
-        num_queries=17821,
-        dtype=FLOAT32,
+        num_queries=num_queries,
+        dtype="bfloat16" if half else dtype,
         backend=backend,
     )
 

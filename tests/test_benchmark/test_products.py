@@ -8,14 +8,19 @@ from mmdet_lite.benchmark.products import products_of
 from mmdet_lite.runtime.packed_linear import can_pack, pack_linear_layers
 
 
+def calls_of(run):
+    """How often a run calls each of PyTorch's operators."""
+    with torch.profiler.profile() as profile:
+        run()
+    return {event.key: event.count for event in profile.key_averages()}
+
+
 def test_multiplications_are_counted_and_replayed():
     layer = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
     tokens = torch.randn(2, 5, 8)
     run_products, multiplies = products_of(torch.no_grad()(lambda: layer(tokens)))
     assert multiplies == 2 * 5 * (8 * 16 + 16 * 4)
-    with torch.profiler.profile() as profile:
-        run_products()
-    calls = {event.key: event.count for event in profile.key_averages()}
+    calls = calls_of(run_products)
     assert calls["aten::mm"] == 2
 
 
@@ -32,9 +37,7 @@ def test_packed_layers_count_as_the_layers_they_stand_for():
     tokens = torch.randn(2, 5, 8)
     run_products, multiplies = products_of(torch.no_grad()(lambda: layer(tokens)))
     assert multiplies == 2 * 5 * (8 * 16 + 16 * 4)
-    with torch.profiler.profile() as profile:
-        run_products()
-    calls = {event.key: event.count for event in profile.key_averages()}
+    calls = calls_of(run_products)
     assert calls["mkldnn::_linear_pointwise"] == 2
 
 
@@ -44,9 +47,7 @@ def test_convolutions_count_in_both_directions():
     run_products, multiplies = products_of(lambda: layer(image).sum().backward())
     # The product itself, and those of the gradients of image and weight.
     assert multiplies == 3 * (2 * 4 * 5) * (6 * 2 * 3 * 3)
-    with torch.profiler.profile() as profile:
-        run_products()
-    calls = {event.key: event.count for event in profile.key_averages()}
+    calls = calls_of(run_products)
     assert calls["aten::convolution"] == calls["aten::convolution_backward"] == 1
 
 
