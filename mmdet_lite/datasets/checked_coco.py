@@ -69,6 +69,8 @@ class CheckedCocoDataset(CocoDataset):
         coco = COCO()
         coco.dataset = content
         coco.createIndex()
+        # mmdet's names of what the index has made anew.
+        coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
         return coco
 
     def prepare_data(self, idx: int) -> Any:

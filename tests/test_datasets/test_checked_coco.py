@@ -74,6 +74,20 @@ def said(monkeypatch):
     return lines
 
 
+def test_it_filters_as_mmdet_does(root):
+    content = json.loads((root / "train.json").read_text())
+    del content["annotations"][1:4]
+    (root / "train.json").write_text(json.dumps(content))
+    wanted = {"filter_cfg": {"filter_empty_gt": True, "min_size": 32}}
+    plain, checked = (
+        DATASETS.build({**settings(root, **wanted), "type": kind})
+        for kind in ("CocoDataset", "CheckedCocoDataset")
+    )
+    assert len(plain) == len(checked) == 2
+    for index in range(2):
+        assert plain.get_data_info(index) == checked.get_data_info(index)
+
+
 def test_it_leaves_faulty_data_out_and_counts_them(root, said):
     dataset = DATASETS.build(settings(root, faulty="skip"))
     assert [dataset.get_data_info(i)["img_id"] for i in range(len(dataset))] == [
