@@ -2,8 +2,8 @@
 
     python .dev_scripts/reliability_page.py
 
-They stand between <!-- soak: FILE -->, <!-- need: FILE --> or <!-- memory: FILE --> and
-<!-- end -->, FILE relative to the page.
+They stand between <!-- soak: FILE -->, <!-- need: FILE -->, <!-- annotations: FILE -->
+or <!-- memory: FILE --> and <!-- end -->, FILE relative to the page.
 """
 
 from pathlib import Path
@@ -99,6 +99,37 @@ def need_table(measurement: dict[str, Any]) -> str:
     return f"{markdown_table(header, rows)}\n"
 
 
+def annotations_table(measurement: dict[str, Any]) -> str:
+    """What the processes of a run took to load a large annotation file.
+
+    Args:
+        measurement: content of the file that ``.dev_scripts/large_annotations.py``
+            writes.
+
+    Returns:
+        str: a sentence and a table, in Markdown.
+    """
+    rows = [
+        [
+            kind,
+            str(rank),
+            f"{process['check_seconds']:.0f}",
+            f"{process['load_seconds']:.0f}",
+            f"{process['peak_bytes'] / 2**20:,.0f}",
+        ]
+        for kind, processes in measurement["runs"].items()
+        for rank, process in enumerate(processes)
+    ]
+    header = ["data set", "process", "check, s", "load, s", "grew by, MiB"]
+    return (
+        f"{measurement['annotations']:,} annotations of {measurement['images']:,} "
+        f"images, {measurement['bytes'] / 1e6:.0f} MB; "
+        f"{measurement['environment']['processor']}, "
+        f"{measurement['environment']['cores']} cores:\n\n"
+        f"{markdown_table(header, rows)}\n"
+    )
+
+
 def fill_page(page: Path) -> None:
     """Write the tables of the page anew.
 
@@ -114,6 +145,9 @@ def fill_page(page: Path) -> None:
         {
             "soak": lambda file: soak_table(load_measurement(page.parent / file)),
             "need": lambda file: need_table(load_measurement(page.parent / file)),
+            "annotations": lambda file: annotations_table(
+                load_measurement(page.parent / file)
+            ),
             "memory": lambda file: memory_table(load_measurement(page.parent / file)),
         },
     )

@@ -13,6 +13,7 @@ from ..errors import ConfigError
 from .coco_file import read_annotation_file
 from .coco_problems import annotation_problems, without_faulty_rows
 from .image_problems import ImageReader, quick_image_problems
+from .one_reader import has_other_readers, load_in_first_process
 from .problems import Level, in_one_line, serious
 
 
@@ -21,7 +22,8 @@ class CheckedCocoDataset(CocoDataset):
     """mmdet's ``CocoDataset``, which stops at faulty data or leaves them out.
 
     Both are said: how many images and annotations are left out when the file is read,
-    and which image when one turns out to be unreadable during a training.
+    and which image when one turns out to be unreadable during a training. Of a run of
+    several processes the first reads the file, for all.
 
     Args:
         *args: as ``CocoDataset``.
@@ -43,6 +45,17 @@ class CheckedCocoDataset(CocoDataset):
             raise ConfigError("faulty='skip' is for training sets, without test_mode")
         self.faulty = faulty
         super().__init__(*args, **kwargs)
+
+    def full_init(self) -> None:
+        """Load the data as mmdet does, in the first process of several.
+
+        Raises:
+            ConfigError: of what is wrong with the file, in every process.
+        """
+        if self._fully_initialized or not has_other_readers():
+            super().full_init()
+        else:
+            load_in_first_process(self, super().full_init)
 
     def COCOAPI(self, ann_file: str) -> COCO:
         """Check the file, in place of the class of this name that would read it.

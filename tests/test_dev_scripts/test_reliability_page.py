@@ -2,7 +2,13 @@
 
 import json
 
-from reliability_page import fill_page, memory_table, need_table, soak_table
+from reliability_page import (
+    annotations_table,
+    fill_page,
+    memory_table,
+    need_table,
+    soak_table,
+)
 
 SOAK = {
     "minutes": 30.04,
@@ -59,3 +65,18 @@ def test_memory_is_shown_run_by_run():
 def test_what_was_said_stands_beside_what_was_taken():
     row = {"model": "DINO", "shape": [800, 1066], "said": 2**30, "grown": 2**31}
     assert "| DINO | 800×1066 | 1,024 | 2,048 | 2.0 |" in need_table({"rows": [row]})
+
+
+def test_each_process_of_a_run_has_a_row():
+    first = {"check_seconds": 9.6, "load_seconds": 20.2, "peak_bytes": 3 * 2**30}
+    measurement = {
+        "bytes": 415_600_000,
+        "images": 118_287,
+        "annotations": 860_001,
+        "environment": {"processor": "a processor", "cores": 2},
+        "runs": {"kind": [first, {**first, "check_seconds": 0, "peak_bytes": 2**20}]},
+    }
+    table = annotations_table(measurement)
+    assert "860,001 annotations of 118,287 images, 416 MB; a processor" in table
+    assert "| kind | 0 | 10 | 20 | 3,072 |" in table
+    assert "| kind | 1 | 0 | 20 | 1 |" in table
