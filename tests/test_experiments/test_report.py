@@ -6,16 +6,16 @@ import shutil
 import pytest
 
 from mmdet_lite.errors import ConfigError
+from mmdet_lite.experiments.comparison import keeps, load_runs
+from mmdet_lite.experiments.curves import plot_curves
 from mmdet_lite.experiments.errors import KINDS
+from mmdet_lite.experiments.page import fill_page
 from mmdet_lite.experiments.record import METRICS
-from mmdet_lite.experiments.report import (
-    fill_page,
-    keeps,
-    load_runs,
-    plot_curves,
+from mmdet_lite.experiments.tables import (
     table,
     table_of_classes,
     table_of_proposals,
+    table_of_reruns,
 )
 
 
@@ -29,6 +29,7 @@ def run(model, seed, ap, data="cells"):
         "by_class": {"cat": ap, "dog": ap / 2},
         "by_epoch": [{"epoch": 1, **metrics}, {"epoch": 2, **metrics}],
         "encoder_gflops": 4.5,
+        "environment": {"commit": f"of{seed}"},
     }
 
 
@@ -98,12 +99,16 @@ def test_a_page_is_filled_again_and_again(tmp_path):
         "It keeps <!-- keeps: runs cells lite dino -->?<!-- end --> of it.\n"
         "<!-- runs: runs cells dino lite -->\n<!-- end -->\n"
         "<!-- classes: runs cells dino -->\n<!-- end -->\n"
-        "<!-- epochs: runs again cells dino lite -->\n<!-- end -->\n"
-        "<!-- proposals: start end runs again cells dino lite -->\n<!-- end -->\n"
+        "<!-- epochs: runs both cells dino lite -->\n<!-- end -->\n"
+        "<!-- proposals: start end runs both cells dino lite -->\n<!-- end -->\n"
         "<!-- layers: . entropy a -->\n<!-- end -->\n"
-        "<!-- errors: . b -->\n<!-- end -->\nAfter.\n"
+        "<!-- errors: . b -->\n<!-- end -->\n"
+        "<!-- reruns: runs again -->\n<!-- end -->\nAfter.\n"
     )
+    # What was tested again on other data is another run's.
+    others = [run("dino", seed, 9.0, data="boards") for seed in range(3)]
     write(tmp_path / "again", [run("dino", 1, 53.0)])
+    write(tmp_path / "both", [run("dino", 1, 53.0), *others])
     for folder, share in (("start", 0.7), ("end", 1.0)):
         (tmp_path / folder).mkdir()
         shares = {"queries": [share, 1 - share], "levels": [share, 1 - share]}
@@ -130,9 +135,15 @@ def test_a_page_is_filled_again_and_again(tmp_path):
     assert "| a | 0.25 | – |" in text
     assert "| run | AP50 | classification | localisation |" in text
     assert f"| b | 81.5 |{' 5.1 |' * len(KINDS)}\n" in text
+    assert "| cells | dino | 1 | 52.0 | of1 | 53.0 | of1 | 54.0 ± 5.3 |" in text
     assert text.endswith("\nAfter.\n")
     fill_page(page)
     assert page.read_text() == text
+
+
+def test_what_was_repeated_was_run_before():
+    with pytest.raises(ConfigError, match="no run of plain on cells has seed 0"):
+        table_of_reruns(RUNS, [run("plain", 0, 1.0)])
 
 
 def test_models_whose_proposals_were_not_counted_are_named(tmp_path):

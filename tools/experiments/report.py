@@ -10,7 +10,10 @@ The first model of a table is the one that the others are compared with.
 import argparse
 
 from mmdet_lite.cli import exit_on_config_error
-from mmdet_lite.experiments.report import fill_page, load_runs, plot_curves, table
+from mmdet_lite.experiments.comparison import load_runs
+from mmdet_lite.experiments.curves import plot_curves
+from mmdet_lite.experiments.page import fill_page
+from mmdet_lite.experiments.tables import table
 
 
 def parse_args() -> argparse.Namespace:

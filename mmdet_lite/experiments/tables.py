@@ -1,99 +1,16 @@
-"""Compare the runs of an experiment: tables, paired intervals, curves."""
+"""Lay out the runs of an experiment as tables of Markdown."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
-
 from ..benchmark.measurement import load_measurement
 from ..errors import ConfigError
-from ..markdown import fill_blocks, markdown_table
+from ..markdown import markdown_table
+from .comparison import Run, keeps, select
 from .errors import KINDS
 from .record import METRICS
-
-Run = dict[str, Any]
-
-_RESAMPLES = 10_000
-
-
-def load_runs(folder: str | Path) -> list[Run]:
-    """Read every result of a folder.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    files = sorted(Path(folder).glob("*.json"))
-    if not files:
-        raise ConfigError(f"{folder} holds no results of an experiment")
-    return [json.loads(file.read_text()) for file in files]
-
-
-def select(runs: Sequence[Run], data: str, model: str) -> list[Run]:
-    """The runs of a model on a data set, by seed.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    chosen = [run for run in runs if run["data"] == data and run["model"] == model]
-    if not chosen:
-        raise ConfigError(f"no run of {model} on {data}")
-    return sorted(chosen, key=lambda run: run["seed"])
-
-
-def keeps(
-    runs: Sequence[Run], data: str, model: str, reference: str, metric: str = "AP"
-) -> dict[str, Any]:
-    """How much of the reference's AP a model keeps, over the seeds that both have.
-
-    The interval resamples seeds, both sides together (a paired bootstrap, percentiles).
-    With few seeds it is narrower than the truth.
-
-    Args:
-        runs: results of an experiment.
-        data: name of the data set.
-        model: name of the model.
-        reference: name of the model to compare with.
-        metric: of :data:`~mmdet_lite.experiments.record.METRICS`.
-
-    Returns:
-        dict: ``seeds``, their number; ``ratio`` of the means and ``ratio_interval``;
-        ``difference`` in points of AP and ``difference_interval``. The intervals are
-        of 95 % and None for a single seed.
-
-    Raises:
-        ConfigError: no seed is shared.
-    """
-    ours, theirs = (
-        {run["seed"]: run[metric] for run in select(runs, data, name)}
-        for name in (model, reference)
-    )
-    seeds = sorted(set(ours) & set(theirs))
-    if not seeds:
-        raise ConfigError(f"{model} and {reference} share no seed on {data}")
-    pairs = np.array([(ours[seed], theirs[seed]) for seed in seeds], dtype=float)
-    means = pairs.mean(0)
-    result = {
-        "seeds": len(seeds),
-        "ratio": means[0] / means[1],
-        "difference": means[0] - means[1],
-        "ratio_interval": None,
-        "difference_interval": None,
-    }
-    if len(seeds) > 1:
-        draws = np.random.default_rng(0).integers(
-            len(seeds), size=(_RESAMPLES, len(seeds))
-        )
-        resampled = pairs[draws].mean(1)
-        result["ratio_interval"] = _interval(resampled[:, 0] / resampled[:, 1])
-        result["difference_interval"] = _interval(resampled[:, 0] - resampled[:, 1])
-    return result
-
-
-def _interval(samples: np.ndarray) -> list[float]:
-    return np.percentile(samples, [2.5, 97.5]).tolist()
 
 
 def table(runs: Sequence[Run], data: str, models: Sequence[str]) -> str:
@@ -173,7 +90,7 @@ def table_of_epochs(
     Raises:
         ConfigError: there is no run of a model.
     """
-    other = {(run["model"], run["seed"]): run["AP"] for run in retested}
+    other = _points_by_run(retested, data)
     chosen = [run for model in models for run in select(runs, data, model)]
     curves = [{row["epoch"]: row["AP"] for row in run["by_epoch"]} for run in chosen]
     epochs = sorted(set().union(*curves))
@@ -182,7 +99,7 @@ def table_of_epochs(
             run["model"],
             str(run["seed"]),
             *(_points(curve.get(epoch)) for epoch in epochs),
-            _points(other.get((run["model"], run["seed"]))),
+            other.get((run["model"], run["seed"]), "–"),
         ]
         for run, curve in zip(chosen, curves, strict=True)
     ]
@@ -214,7 +131,7 @@ def table_of_proposals(
     Raises:
         ConfigError: no run of these models was counted.
     """
-    other = {(run["model"], run["seed"]): run["AP"] for run in retested}
+    other = _points_by_run(retested, data)
     chosen = [run for model in models for run in select(runs, data, model)]
     rows, levels = [], []
     for run in sorted(chosen, key=lambda run: run["AP"], reverse=True):
@@ -233,7 +150,7 @@ def table_of_proposals(
                 f"{after['per_object']:.1f}",
                 _points(run["by_epoch"][0]["AP"]),
                 _points(run["AP"]),
-                _points(other.get((run["model"], run["seed"]))),
+                other.get((run["model"], run["seed"]), "–"),
             ]
         )
     if not rows:
@@ -241,10 +158,6 @@ def table_of_proposals(
     header = ["model", "seed", "level 0 at the start", *levels, "per object"]
     header += ["AP after one epoch", "AP", "retested"]
     return markdown_table(header, rows)
-
-
-def _points(number: float | None) -> str:
-    return "–" if number is None else f"{number:.1f}"
 
 
 def table_of_layers(files: Sequence[str | Path], column: str) -> str:
@@ -297,6 +210,39 @@ def table_of_errors(files: Sequence[str | Path]) -> str:
     return markdown_table(["run", "AP50", *KINDS.values()], rows)
 
 
+def table_of_reruns(runs: Sequence[Run], again: Sequence[Run]) -> str:
+    """Lay out runs beside those that repeated them, and beside all of their seeds.
+
+    Args:
+        runs: results of an experiment.
+        again: results of the same cells, trained a second time.
+
+    Returns:
+        str: a table of Markdown, a row for each run that was repeated.
+
+    Raises:
+        ConfigError: a run was not made before it was repeated.
+    """
+    rows = []
+    for rerun in again:
+        seeds = select(runs, rerun["data"], rerun["model"])
+        first = [run for run in seeds if run["seed"] == rerun["seed"]]
+        if not first:
+            raise ConfigError(
+                f"no run of {rerun['model']} on {rerun['data']} has seed "
+                f"{rerun['seed']}, which was run again"
+            )
+        cells = (
+            cell
+            for run in (first[0], rerun)
+            for cell in (_points(run["AP"]), run["environment"]["commit"] or "–")
+        )
+        spread = _mean_and_deviation([run["AP"] for run in seeds])
+        rows.append([rerun["data"], rerun["model"], str(rerun["seed"]), *cells, spread])
+    header = ["data", "model", "seed", "AP", "commit", "AP again", "commit"]
+    return markdown_table([*header, "AP of all its seeds"], rows)
+
+
 def _mean_and_deviation(numbers: list[float | None]) -> str:
     """``47.1 ± 0.8``; a single run has no deviation."""
     known = [number for number in numbers if number is not None]
@@ -317,97 +263,13 @@ def _comparison(kept: dict[str, Any]) -> list[str]:
     return [ratio, difference]
 
 
-def fill_page(page: str | Path) -> None:
-    """Write the tables and figures of a Markdown page anew from the runs that it names.
-
-    ``<!-- runs: FOLDER DATA REFERENCE MODEL ... -->`` starts a table,
-    ``<!-- classes: FOLDER DATA MODEL ... -->`` one by class,
-    ``<!-- epochs: FOLDER RETESTED DATA MODEL ... -->`` one by epoch,
-    ``<!-- proposals: START END RUNS RETESTED DATA MODEL ... -->`` one of proposals,
-    ``<!-- layers: FOLDER COLUMN FILE ... -->`` one by layer, of files without their
-    ``.json``, ``<!-- errors: FOLDER FILE ... -->`` one of kinds of error, and
-    ``<!-- keeps: FOLDER DATA MODEL REFERENCE [METRIC] -->`` a figure in a sentence; all
-    end at ``<!-- end -->``. FOLDER is relative to the page.
-
-    Raises:
-        ConfigError: the page asks to compare what was not run.
-    """
-    root = Path(page).parent
-
-    def files(folder: str, names: Sequence[str]) -> list[Path]:
-        return [root / folder / f"{name}.json" for name in names]
-
-    fill_blocks(
-        page,
-        {
-            "runs": lambda folder, data, *models: table(
-                load_runs(root / folder), data, models
-            ),
-            "classes": lambda folder, data, *models: table_of_classes(
-                load_runs(root / folder), data, models
-            ),
-            "epochs": lambda folder, retested, data, *models: table_of_epochs(
-                load_runs(root / folder), load_runs(root / retested), data, models
-            ),
-            "proposals": lambda start, end, of, retested, data, *models: (
-                table_of_proposals(
-                    root / start,
-                    root / end,
-                    load_runs(root / of),
-                    load_runs(root / retested),
-                    data,
-                    models,
-                )
-            ),
-            "layers": lambda folder, column, *names: table_of_layers(
-                files(folder, names), column
-            ),
-            "errors": lambda folder, *names: table_of_errors(files(folder, names)),
-            "keeps": lambda folder, *words: _kept_in_words(
-                keeps(load_runs(root / folder), *words)
-            ),
-        },
-    )
+def _points_by_run(runs: Sequence[Run], data: str) -> dict[tuple[str, int], str]:
+    return {
+        (run["model"], run["seed"]): _points(run["AP"])
+        for run in runs
+        if run["data"] == data
+    }
 
 
-def _kept_in_words(kept: dict[str, Any]) -> str:
-    ratio = f"{kept['ratio']:.1%}"
-    if kept["ratio_interval"] is None:
-        return f"{ratio} (one seed)"
-    low, high = kept["ratio_interval"]
-    return f"{ratio} (95 % interval {low:.1%} to {high:.1%}, {kept['seeds']} seeds)"
-
-
-def plot_curves(
-    runs: Sequence[Run], data: str, models: Sequence[str], path: str | Path
-) -> None:
-    """Draw AP by epoch: the mean over seeds, and from the lowest to the highest.
-
-    Args:
-        runs: results of an experiment.
-        data: name of the data set.
-        models: names, in the order of the legend.
-        path: picture to write.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    for model in models:
-        chosen = select(runs, data, model)
-        curves = [
-            {row["epoch"]: row["AP"] for row in run["by_epoch"]} for run in chosen
-        ]
-        # An interruption may have cost an epoch its evaluation.
-        epochs = sorted(set.intersection(*map(set, curves)))
-        values = np.array([[curve[epoch] for epoch in epochs] for curve in curves])
-        (line,) = axes.plot(
-            epochs, values.mean(0), marker=".", label=f"{model} ({len(curves)})"
-        )
-        axes.fill_between(
-            epochs, values.min(0), values.max(0), alpha=0.15, color=line.get_color()
-        )
-    axes.set(xlabel="epoch", ylabel=f"AP on {data}")
-    axes.grid(alpha=0.3)
-    axes.legend(title="model (seeds)", fontsize=8)
-    figure.savefig(path, dpi=120)
+def _points(number: float | None) -> str:
+    return "–" if number is None else f"{number:.1f}"
