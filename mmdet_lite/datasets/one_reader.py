@@ -5,6 +5,7 @@ GPUs. What a data set keeps of it in the end are two arrays of bytes.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def load_in_first_process(dataset: BaseDataset, load: Callable[[], None]) -> Non
 
 
 def _receive(dataset: BaseDataset) -> None:
-    message = [None]
+    message: list[Any] = [None]
     broadcast_object_list(message)
     failure, loaded, layout = message[0]
     if failure is not None:
