@@ -1,6 +1,6 @@
 """Measure stock and Lite models, whole or their encoders alone, and exported files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ..deployment.runtime import runtimes_of
+from .peak_memory import peak_memories
 from .products import products_of
 from .subjects import Runnable, prepare_exported, prepare_model
-from .timing import Run, peak_memory, run_as, time_interleaved
+from .timing import Run, run_as, time_interleaved
 
 
 def measure_models(
@@ -63,33 +64,37 @@ def measure_models(
         ConfigError: there is no such subject, or a package is missing.
         DeploymentError: a file cannot be loaded, or takes no such images.
     """
-    changes: list[tuple[str, str | None]] = [(name, None) for name in names]
-    changes += [(name, "optimized") for name in optimized]
-    changes += [(name, "compiled") for name in compiled]
+    changed: list[tuple[str, str | None]] = [(name, None) for name in names]
+    changed += [(name, "optimized") for name in optimized]
+    changed += [(name, "compiled") for name in compiled]
     half: list[tuple[str, str | None]] = [(name, None) for name in bfloat16]
     half += [(name, "optimized") for name in optimized if name in bfloat16]
-    built = {
-        (name, change): prepare_model(name, part, image_shape, batch, device, change)
-        for name, change in dict.fromkeys([*changes, *half])
-    }
+    builders = [
+        partial(prepare_model, name, part, image_shape, batch, device, change, is_half)
+        for keys, is_half in ((changed, False), (half, True))
+        for name, change in keys
+    ]
+    runnables = [build() for build in builders]
+    # Runtimes keep what a run of a file allocated for the next one.
     files = [
         prepare_exported(file, runtime, image_shape, batch)
         for file in exported
         for runtime in _runtimes_for(file, runtimes)
     ]
-    cases = [(built[key], False) for key in changes]
-    cases += [(file, False) for file in files]
-    cases += [(built[key], True) for key in half]
     runs: dict[str, Run] = {}
     products: dict[str, Run] = {}
     multiplies = {}
-    for runnable, is_half in cases:
+    for runnable in (*runnables, *files):
         key = f"{len(runs)}"  # Two configs may have one name.
-        runs[key] = _bound(runnable, is_half, device)
+        runs[key] = _bound(runnable, runnable.bfloat16, device)
         if runnable.tells_products:
             products[f"{key}, products"], multiplies[key] = products_of(runs[key])
     times = time_interleaved({**runs, **products}, repeats, device)
     outputs = {key: run() for key, run in runs.items()} if part == "encoder" else {}
+    memories = peak_memories(
+        [partial(_build_run, build, device) for build in builders], device
+    )
+    memories += [None] * len(files)
     return [
         {
             "subject": runnable.subject,
@@ -99,7 +104,7 @@ def measure_models(
             "part": part,
             "image_shape": list(image_shape),
             "batch": batch,
-            "dtype": "bfloat16 autocast" if is_half else "float32",
+            "dtype": "bfloat16 autocast" if runnable.bfloat16 else "float32",
             "time": times[key],
             "product_time": times.get(f"{key}, products"),
             "product_macs": multiplies.get(key),
@@ -107,17 +112,22 @@ def measure_models(
             "difference": _difference(outputs[key], _bound(runnable, False, device)())
             if outputs
             else None,
-            "peak_memory": peak_memory(runs[key], device)
-            if runnable.tells_memory
-            else None,
+            "peak_memory": memory,
         }
-        for key, (runnable, is_half) in zip(runs, cases, strict=True)
+        for key, runnable, memory in zip(
+            runs, (*runnables, *files), memories, strict=True
+        )
     ]
 
 
 def _runtimes_for(file: str, wanted: Sequence[str]) -> list[str | None]:
     fitting: list[str | None] = [n for n in wanted if n in runtimes_of(file)]
     return fitting or [None]
+
+
+def _build_run(build: Callable[[], Runnable], device: torch.device) -> Run:
+    runnable = build()
+    return _bound(runnable, runnable.bfloat16, device)
 
 
 def _bound(runnable: Runnable, bfloat16: bool, device: torch.device) -> Run:

@@ -1,5 +1,7 @@
 """Measure the backends of the attention operators on maps of a real image's size."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +20,8 @@ from ..ops.example import (
     operator_of,
     relative_errors,
 )
-from .timing import Run, peak_memory, time_interleaved
+from .peak_memory import peak_memories
+from .timing import Run, time_interleaved
 
 
 def measure_operators(
@@ -46,7 +49,7 @@ def measure_operators(
         result from the reference's in float64 in relation to its greatest value.
     """
     rows: list[dict[str, Any]] = []
-    runs: list[Run] = []
+    builders: list[Callable[[], Run]] = []
     for count in num_queries:
         for dtype in dtypes:
             arguments = example_arguments(image_shape, count, batch, device)
@@ -59,8 +62,10 @@ def measure_operators(
                         for backend in available_backends(device, dtype)
                     }
                     times = time_interleaved(subjects, repeats, device)
-                    runs += subjects.values()
                     for backend in subjects:
+                        case = (dtype, operator, backward, backend)
+                        maps = (image_shape, count, batch, device)
+                        builders.append(partial(_example_subject, *maps, *case))
                         rows.append(
                             {
                                 "operator": operator,
@@ -78,8 +83,9 @@ def measure_operators(
                                 )[operator],
                             }
                         )
-    for row, run in zip(rows, runs, strict=True):
-        row["peak_memory"] = peak_memory(run, device)
+    memories = peak_memories(builders, device)
+    for row, memory in zip(rows, memories, strict=True):
+        row["peak_memory"] = memory
     return rows
 
 
@@ -88,6 +94,20 @@ def _call(arguments: dict[str, Tensor], operator: str, backend: str) -> Tensor:
         operator, key_aware_deformable_attention, multi_scale_deformable_attention
     )
     return run(**arguments_of(operator, arguments), backend=backend)
+
+
+def _example_subject(
+    image_shape: tuple[int, int],
+    count: int | None,
+    batch: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    operator: str,
+    backward: bool,
+    backend: str,
+) -> Run:
+    arguments = example_arguments(image_shape, count, batch, device)
+    return _subject(cast_arguments(arguments, dtype), operator, backward, backend)
 
 
 def _subject(

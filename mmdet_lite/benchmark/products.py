@@ -14,6 +14,7 @@ _MATMULS = {
     torch.ops.aten.mm.default: (0, 1),
     torch.ops.aten.bmm.default: (0, 1),
     torch.ops.aten.addmm.default: (1, 2),
+    torch.ops.aten.baddbmm.default: (1, 2),
     torch.ops.aten.linear.default: (0, 1),
 }
 _CONVOLUTION = torch.ops.aten.convolution.default

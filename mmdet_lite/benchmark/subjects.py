@@ -1,7 +1,7 @@
 """What is timed: stock and Lite models, others' models, exported files."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..deployment.module import DetectorModule
 from ..deployment.runtime import load_detector, runtimes_of
 from ..errors import ConfigError
 from ..flops.counter import without_pretrained_weights
-from ..runtime import optimize_for_inference
+from ..runtime import optimize_for_inference, predict_in_float32
 from .rt_detr import PACKAGE, RT_DETR, RTDetr
 from .timing import Run
 
@@ -67,7 +67,7 @@ class Runnable:
         run: an inference, without gradients.
         fast: whether mmcv's own attention has to run on this package's plain operator.
         package: that runs it beside PyTorch, if one does.
-        tells_memory: whether what a run needs is allocated when it runs.
+        bfloat16: whether it is to run under autocast to it.
         tells_products: whether its products can be seen one by one.
     """
 
@@ -77,7 +77,7 @@ class Runnable:
     run: Run
     fast: bool
     package: str | None = None
-    tells_memory: bool = True
+    bfloat16: bool = False
     tells_products: bool = True
 
 
@@ -88,6 +88,7 @@ def prepare_model(
     batch: int,
     device: torch.device,
     change: str | None = None,
+    bfloat16: bool = False,
 ) -> Runnable:
     """Build a model with random weights and random images.
 
@@ -100,6 +101,8 @@ def prepare_model(
         device: where to run.
         change: ``'optimized'`` by :func:`~mmdet_lite.runtime.optimize_for_inference`,
             ``'compiled'`` by ``torch.compile``, or None.
+        bfloat16: whether it is to run under autocast to it, as the tools' ``--amp``
+            does: boxes and scores stay float32.
 
     Raises:
         ConfigError: there is no such subject, or it has no such part or change.
@@ -108,12 +111,15 @@ def prepare_model(
         raise ConfigError("--compile is for whole models: take benchmark.py model")
     ending = f", {change}" if change else ""
     if name == RT_DETR:
-        return _prepare_rt_detr(part, image_shape, batch, device, change, ending)
+        runnable = _prepare_rt_detr(part, image_shape, batch, device, change, ending)
+        return replace(runnable, bfloat16=bfloat16)
     subject = SUBJECTS.get(name, Subject(config=name))
     cfg = read_config(subject.config, subject.options)
     model = build_model(cfg, device).eval()
     if change == "optimized":
         model = optimize_for_inference(model)
+    if bfloat16:
+        predict_in_float32(model)
     run = (
         _compiled_inference(model, image_shape, batch)
         if change == "compiled"
@@ -127,6 +133,7 @@ def prepare_model(
         subject.options,
         run,
         is_fast or change == "optimized",
+        bfloat16=bfloat16,
         tells_products=change != "compiled",
     )
 
@@ -157,8 +164,6 @@ def prepare_exported(
         lambda: detector(images),
         False,
         None if runtime == "torch" else runtime,
-        # Runtimes keep what a run allocated for the next one.
-        tells_memory=False,
         tells_products=False,
     )
 

@@ -9,12 +9,7 @@ from typing import Any
 import torch
 
 from ..ops.accelerate import mmcv_operator
-from ..runtime.memory import (
-    give_freed_memory_back,
-    read_peak_memory,
-    reset_peak_memory,
-    synchronize,
-)
+from ..runtime.memory import synchronize
 
 Run = Callable[[], Any]
 
@@ -51,25 +46,6 @@ def time_interleaved(
         }
         for name, runs in times.items()
     }
-
-
-def peak_memory(run: Run, device: torch.device) -> int | None:
-    """Most bytes that a run held at a time beyond what was held before.
-
-    Counts what PyTorch allocates on a GPU, and what the process holds otherwise. There
-    nothing is to be timed afterwards: see
-    :func:`~mmdet_lite.runtime.memory.give_freed_memory_back`.
-
-    Returns:
-        int | None: bytes; None where the system does not tell.
-    """
-    if device.type == "cpu":
-        give_freed_memory_back()
-    before = reset_peak_memory(device)
-    run()
-    synchronize(device)
-    peak = read_peak_memory(device)
-    return None if before is None or peak is None else max(0, peak - before)
 
 
 def run_as(run: Run, fast: bool, bfloat16: bool, device_type: str) -> Any:

@@ -14,9 +14,10 @@ from mmengine.optim import build_optim_wrapper
 
 from ..engine import fold_fixed_norms
 from .kept import kept_by_part
+from .peak_memory import peak_memories
 from .products import products_of
 from .subjects import build_model, random_batch
-from .timing import peak_memory, run_as, time_interleaved
+from .timing import Run, run_as, time_interleaved
 
 
 def measure_training(
@@ -57,33 +58,20 @@ def measure_training(
     ]
     if stock_type is not None:
         cases.insert(0, (f"{stock_type} of mmdet", stock_type, "reference"))
-    subjects, models = {}, {}
-    for name, case_type, backend in cases:
-        case_cfg = deepcopy(cfg)
-        case_cfg.model.type = case_type
-        model = build_model(case_cfg, device).train()
-        for module in model.modules():
-            if hasattr(module, "backend"):
-                module.backend = backend
-        if backend == "auto":
-            fold_fixed_norms(case_cfg)
-            turn_on_efficient_conv_bn_eval(
-                model, case_cfg.get("efficient_conv_bn_eval") or []
-            )
-        models[name] = model
-        step = _training_step(
-            model,
-            cfg.optim_wrapper,
-            cfg.model.bbox_head.num_classes,
-            image_shape,
-            batch,
-            num_objects,
-        )
-        subjects[name] = partial(run_as, step, backend == "auto", False, device.type)
+    sizes = (image_shape, batch, device, num_objects)
+    builders = {
+        name: partial(_prepare_training, cfg, case_type, backend, *sizes)
+        for name, case_type, backend in cases
+    }
+    prepared = {name: build() for name, build in builders.items()}
+    subjects = {name: step for name, (_, step) in prepared.items()}
     products, multiplies = {}, {}
     for name, subject in subjects.items():
         products[f"{name}, products"], multiplies[name] = products_of(subject)
     times = time_interleaved({**subjects, **products}, repeats, device)
+    memories = peak_memories(
+        [partial(_build_step, build) for build in builders.values()], device
+    )
     return [
         {
             "subject": f"training iteration, {name}",
@@ -93,11 +81,46 @@ def measure_training(
             "time": times[name],
             "product_time": times[f"{name}, products"],
             "product_macs": multiplies[name],
-            "peak_memory": peak_memory(subject, device),
-            "kept": kept_by_part(models[name], subject),
+            "peak_memory": memory,
+            "kept": kept_by_part(model, step),
         }
-        for name, subject in subjects.items()
+        for (name, (model, step)), memory in zip(
+            prepared.items(), memories, strict=True
+        )
     ]
+
+
+def _build_step(build: Callable[[], tuple[BaseModel, Run]]) -> Run:
+    return build()[1]
+
+
+def _prepare_training(
+    cfg: Config,
+    model_type: str,
+    backend: str,
+    image_shape: tuple[int, int],
+    batch: int,
+    device: torch.device,
+    num_objects: int,
+) -> tuple[BaseModel, Run]:
+    cfg = deepcopy(cfg)
+    cfg.model.type = model_type
+    model = build_model(cfg, device).train()
+    for module in model.modules():
+        if hasattr(module, "backend"):
+            module.backend = backend
+    if backend == "auto":
+        fold_fixed_norms(cfg)
+        turn_on_efficient_conv_bn_eval(model, cfg.get("efficient_conv_bn_eval") or [])
+    step = _training_step(
+        model,
+        cfg.optim_wrapper,
+        cfg.model.bbox_head.num_classes,
+        image_shape,
+        batch,
+        num_objects,
+    )
+    return model, partial(run_as, step, backend == "auto", False, device.type)
 
 
 def _training_step(

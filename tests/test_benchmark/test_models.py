@@ -38,6 +38,14 @@ def test_optimized_subjects_have_rows_of_their_own(repository, monkeypatch):
     assert all(row["time"]["median"] > 0 for row in rows)
 
 
+def test_bfloat16_is_that_of_the_tools(repository):
+    # Its predictions are float32, or non-maximum suppression does not take them.
+    config = str(repository / CONFIG)
+    (row,) = models.measure_models([], "model", (64, 64), CPU, 1, bfloat16=[config])
+    assert row["dtype"] == "bfloat16 autocast"
+    assert row["peak_memory"] is None or row["peak_memory"] > 0
+
+
 def test_rt_detr_detects_as_the_others_do():
     pytest.importorskip("transformers")
     torch.manual_seed(0)
@@ -64,6 +72,7 @@ def test_rt_detr_has_a_row_that_names_its_package(monkeypatch):
             assert pixels.shape == (1, 3, 64, 96)
 
     monkeypatch.setattr(subjects, "RTDetr", Instant)
+    monkeypatch.setattr(models, "peak_memories", lambda builders, device: [None])
     (row,) = models.measure_models([RT_DETR], "model", (64, 96), CPU, 1)
     assert (row["subject"], row["package"]) == (RT_DETR, "transformers")
 
