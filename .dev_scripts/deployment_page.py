@@ -59,6 +59,7 @@ def exports_table(measurements: list[dict[str, Any]]) -> str:
             sizes = dict.fromkeys(
                 "×".join(map(str, row["image_shape"])) for row in rows
             )
+            first = rows[0]["batch"]
             batches = dict.fromkeys(str(row["batch"]) for row in rows)
             lines.append(
                 [
@@ -70,7 +71,8 @@ def exports_table(measurements: list[dict[str, Any]]) -> str:
                     ", ".join(sizes),
                     ", ".join(batches),
                     str(rows[0]["images"]),
-                    str(sum(row["objects"] for row in rows)),
+                    # The same ones again in a batch.
+                    str(sum(r["objects"] for r in rows if r["batch"] == first)),
                     str(sum(row["misses"] for row in rows)),
                     f"{max(row['box'] for row in rows):.0e}",
                     f"{max(row['score'] for row in rows):.0e}",

@@ -1,16 +1,23 @@
 """What an exported file says of itself, so that it can be run without its config."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mmdet.registry import DATASETS
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 
+from ..datasets.data_sources import innermost_dataset
+from ..errors import ConfigError
 from ..version import __version__
 
 KEY = "mmdet_lite"
 """Name of the entry in a file's metadata."""
+
+# Steps of a test pipeline that leave the pixels as they are.
+_OTHER_STEPS = ("LoadImageFromFile", "LoadAnnotations", "PackDetInputs")
 
 
 @dataclass(frozen=True)
@@ -49,23 +56,60 @@ def describe(
         checkpoint_meta: ``meta`` of the checkpoint, whose classes are those of its
             training; else the config's data set names them.
         shape: (height, width) that the export is fixed to, or None.
+
+    Raises:
+        ConfigError: the test pipeline does more to an image than a file can say.
     """
-    dataset = cfg.get("test_dataloader", {}).get("dataset", {})
     classes = (checkpoint_meta.get("dataset_meta") or {}).get("classes")
-    classes = classes or dataset.get("metainfo", {}).get("classes") or ()
-    resize: dict[str, Any] = next(
-        (
-            step
-            for step in (get_test_pipeline_cfg(cfg) if dataset else ())
-            if step["type"] in ("Resize", "FixScaleResize") and "scale" in step
-        ),
-        {},
-    )
-    scale = resize.get("scale")
+    scale, keep_ratio = _resizing_of(cfg)
     return Description(
         model=cfg.model.type,
-        classes=tuple(classes),
-        scale=(scale[0], scale[1]) if scale else None,
-        keep_ratio=bool(resize.get("keep_ratio", False)),
+        classes=tuple(classes or _classes_of(cfg)),
+        scale=scale,
+        keep_ratio=keep_ratio,
         shape=shape,
+    )
+
+
+def _classes_of(cfg: Config) -> Sequence[str]:
+    dataset_cfg = cfg.get("test_dataloader", {}).get("dataset")
+    if dataset_cfg is None:
+        return ()
+    inner_cfg = innermost_dataset(dataset_cfg)
+    dataset = DATASETS.build({**inner_cfg, "lazy_init": True, "pipeline": []})
+    classes = dataset.metainfo.get("classes") or ()
+    return (classes,) if isinstance(classes, str) else classes
+
+
+def _resizing_of(cfg: Config) -> tuple[tuple[int, int] | None, bool]:
+    """The scale that images are resized to, and whether that keeps their ratio."""
+    steps = get_test_pipeline_cfg(cfg) if cfg.get("test_dataloader") else []
+    found: list[dict[str, Any]] = []
+    for step in steps:
+        kind = step["type"]
+        name = kind if isinstance(kind, str) else kind.__name__
+        name = name.rpartition(".")[2]
+        if name in _OTHER_STEPS:
+            continue
+        if found or not _can_be_said(name, step):
+            settings = {key: value for key, value in step.items() if key != "type"}
+            raise ConfigError(
+                f"the test pipeline has {name} with {settings}: an exported file says "
+                "how images are resized by one Resize with scale, bilinear and by cv2, "
+                "and nothing else that is done to them"
+            )
+        found.append(step)
+    if not found:
+        return None, False
+    scale = found[0]["scale"]
+    width, height = (scale, scale) if isinstance(scale, int) else scale
+    return (width, height), bool(found[0].get("keep_ratio", False))
+
+
+def _can_be_said(name: str, step: dict[str, Any]) -> bool:
+    return (
+        name == "Resize"
+        and step.get("scale") is not None
+        and step.get("interpolation", "bilinear") == "bilinear"
+        and step.get("backend", "cv2") == "cv2"
     )

@@ -215,6 +215,33 @@ def find_images(names: Sequence[str | Path]) -> list[Path]:
     return images
 
 
+def picture_paths(images: Sequence[Path], out: Path) -> list[Path]:
+    """Where the drawn pictures go, one for each image.
+
+    Args:
+        images: paths, of which several may have one name.
+        out: folder of the pictures.
+
+    Raises:
+        DeploymentError: a picture would lie where an image is.
+    """
+    pictures: list[Path] = []
+    for image in images:
+        picture, number = out / image.name, 1
+        while picture in pictures:
+            number += 1
+            picture = out / f"{image.stem}_{number}{image.suffix}"
+        pictures.append(picture)
+    own = {image.resolve() for image in images}
+    for picture in pictures:
+        if picture.resolve() in own:
+            raise DeploymentError(
+                f"the picture of {picture} would replace it: take another folder for "
+                "--out"
+            )
+    return pictures
+
+
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image as mmdet does: (height, width, 3), uint8, BGR.
 

@@ -1,5 +1,7 @@
 """What stands around a file: images in, errors of one line out."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from mmdet_lite.deployment.runtime import (
     draw,
     find_images,
     load_detector,
+    picture_paths,
     read_image,
     resize,
 )
@@ -100,3 +103,11 @@ def test_a_folder_gives_its_images_in_order(tmp_path):
     (tmp_path / "notes.txt").write_text("none of them")
     found = find_images([tmp_path, tmp_path / "b.png"])
     assert [path.name for path in found] == ["a.jpg", "b.png", "b.png"]
+
+
+def test_pictures_replace_neither_images_nor_each_other(tmp_path):
+    images = [Path("a/x.png"), Path("b/x.png"), Path("c/x.png"), Path("a/y.png")]
+    names = [path.name for path in picture_paths(images, tmp_path)]
+    assert names == ["x.png", "x_2.png", "x_3.png", "y.png"]
+    with pytest.raises(DeploymentError, match="would replace it: take another folder"):
+        picture_paths(images, Path("b"))

@@ -4,7 +4,12 @@ import json
 import shutil
 
 import pytest
-from deployment_page import fill_page
+import torch
+from deployment_page import exports_table, fill_page
+
+from mmdet_lite.benchmark.environment import describe_environment
+
+ENVIRONMENT = describe_environment(torch.device("cpu"))
 
 
 @pytest.fixture
@@ -30,3 +35,15 @@ def test_filling_again_changes_nothing(docs):
     written = page.read_text()
     fill_page(page)
     assert page.read_text() == written
+
+
+def test_objects_of_a_batch_are_those_of_single_images():
+    row = {"runtime": "r", "image_shape": [9, 9], "images": 2, "objects": 5}
+    row |= {"misses": 1, "box": 0.1, "score": 0.1}
+    measurement = {
+        **{"model": "m", "name": "n", "format": "onnx", "shape": None, "bytes": 1e6},
+        "environment": ENVIRONMENT,
+        "rows": [{**row, "batch": batch} for batch in (1, 2)],
+    }
+    table = exports_table([measurement])
+    assert "| 9×9 | 1, 2 | 2 | 5 | 2 |" in table

@@ -61,13 +61,14 @@ def main() -> None:
     try:
         paths = runtime.find_images(args.images)
         detector = runtime.load_detector(args.model, args.runtime)
+        pictures = runtime.picture_paths(paths, args.out)
         args.out.mkdir(parents=True, exist_ok=True)
         results = {}
-        for path in paths:
+        for path, picture in zip(paths, pictures, strict=True):
             image = runtime.read_image(path)
             objects = runtime.detect(detector, image, args.score)
             results[str(path)] = objects
-            cv2.imwrite(str(args.out / path.name), runtime.draw(image, objects))
+            cv2.imwrite(str(picture), runtime.draw(image, objects))
             print(f"{path}: {len(objects)} objects")
         (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     except runtime.DeploymentError as error:
