@@ -12,6 +12,8 @@ from ..errors import ConfigError
 Run = dict[str, Any]
 
 _RESAMPLES = 10_000
+# Of fewer seeds the percentiles of a bootstrap are the lowest and the highest pair.
+_LEAST_SEEDS = 5
 
 
 def load_runs(folder: str | Path) -> list[Run]:
@@ -43,8 +45,9 @@ def keeps(
 ) -> dict[str, Any]:
     """How much of the reference's AP a model keeps, over the seeds that both have.
 
-    The interval resamples seeds, both sides together (a paired bootstrap, percentiles).
-    With few seeds it is narrower than the truth.
+    An interval of 95 % resamples seeds, both sides together (a paired bootstrap,
+    percentiles); with few seeds it is narrower than the truth. Of fewer than five seeds
+    there is none, and the range from the lowest pair to the highest stands for it.
 
     Args:
         runs: results of an experiment.
@@ -55,11 +58,11 @@ def keeps(
 
     Returns:
         dict: ``seeds``, their number; ``ratio`` of the means and ``ratio_interval``;
-        ``difference`` in points of AP and ``difference_interval``. The intervals are
-        of 95 % and None for a single seed.
+        ``difference`` in points of AP and ``difference_interval``, both None for a
+        single seed; ``interval``, which they are: ``'95 % interval'`` or ``'range'``.
 
     Raises:
-        ConfigError: no seed is shared.
+        ConfigError: no seed is shared, or a run has no such metric.
     """
     ours, theirs = (
         {run["seed"]: run[metric] for run in select(runs, data, name)}
@@ -69,6 +72,8 @@ def keeps(
     if not seeds:
         raise ConfigError(f"{model} and {reference} share no seed on {data}")
     pairs = np.array([(ours[seed], theirs[seed]) for seed in seeds], dtype=float)
+    if np.isnan(pairs).any():
+        raise ConfigError(f"runs of {model} and {reference} on {data} have no {metric}")
     means = pairs.mean(0)
     result = {
         "seeds": len(seeds),
@@ -76,8 +81,13 @@ def keeps(
         "difference": means[0] - means[1],
         "ratio_interval": None,
         "difference_interval": None,
+        "interval": "range" if len(seeds) < _LEAST_SEEDS else "95 % interval",
     }
-    if len(seeds) > 1:
+    if 1 < len(seeds) < _LEAST_SEEDS:
+        ratios, differences = pairs[:, 0] / pairs[:, 1], pairs[:, 0] - pairs[:, 1]
+        result["ratio_interval"] = [ratios.min(), ratios.max()]
+        result["difference_interval"] = [differences.min(), differences.max()]
+    elif len(seeds) > 1:
         draws = np.random.default_rng(0).integers(
             len(seeds), size=(_RESAMPLES, len(seeds))
         )

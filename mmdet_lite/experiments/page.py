@@ -79,4 +79,7 @@ def _kept_in_words(kept: dict[str, Any]) -> str:
     if kept["ratio_interval"] is None:
         return f"{ratio} (one seed)"
     low, high = kept["ratio_interval"]
-    return f"{ratio} (95 % interval {low:.1%} to {high:.1%}, {kept['seeds']} seeds)"
+    between = f"{low:.1%} to {high:.1%}"
+    if kept["interval"] == "range":
+        return f"{ratio} ({between} in {kept['seeds']} seeds)"
+    return f"{ratio} ({kept['interval']} {between}, {kept['seeds']} seeds)"

@@ -34,7 +34,7 @@ def record_of(
         cell: what was trained.
         work_dir: its folder, with mmengine's logs.
         parts: for each time that it ran ``seconds``, ``peak_memory`` in bytes and
-            ``threads``.
+            ``environment``.
 
     Returns:
         dict: ``model``, ``data``, ``seed``; the last epoch's metrics in per cent, None
@@ -72,13 +72,13 @@ def record_of(
         ],
         "seconds": round(sum(part["seconds"] for part in parts), 1),
         "peak_memory": max(part["peak_memory"] for part in parts),
-        "threads": parts[-1]["threads"],
+        "threads": parts[-1]["environment"]["threads"],
         "interruptions": len(parts) - 1,
         "image_shape": list(image_shape),
         "gflops": round(counts["total"] / 1e9, 3),
         "encoder_gflops": round(counts["encoder"] / 1e9, 3),
         "params": counts["params"],
-        "environment": describe_environment(torch.device("cpu")),
+        "environment": parts[-1]["environment"],
         "config": cfg.pretty_text,
     }
 

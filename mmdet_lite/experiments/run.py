@@ -11,6 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ..benchmark.environment import describe_environment
 from ..benchmark.measurement import load_measurement, save_measurement
 from ..errors import ConfigError
 from .grid import Cell, Grid
@@ -137,18 +140,21 @@ def train_cell(cell: Cell, work_dir: str | Path, threads: int) -> dict[str, Any]
         )
     config.write_text(text)
     resume = ["--resume"] if (work_dir / "last_checkpoint").exists() else []
-    start = time.time()
+    parts = _read_parts(work_dir)
+    part: dict[str, Any] = {
+        "started": time.time(),
+        "environment": {
+            **describe_environment(torch.device("cpu")),
+            "threads": threads,
+        },
+    }
+    # Written now as well: a kill may reach this process too.
+    save_measurement(work_dir / _PARTS, [*parts, part])
     returncode, peak_memory = _run_tool(
         "train.py", [config, *resume], work_dir, threads
     )
-    parts = _read_parts(work_dir)
-    parts.append(
-        {
-            "seconds": time.time() - start,
-            "peak_memory": peak_memory,
-            "threads": threads,
-        }
-    )
+    part |= {"seconds": time.time() - part["started"], "peak_memory": peak_memory}
+    parts.append(part)
     save_measurement(work_dir / _PARTS, parts)
     if returncode:
         raise RuntimeError(f"failed with status {returncode}; see {work_dir / _LOG}")
@@ -224,4 +230,10 @@ def _run_tool(
 
 def _read_parts(work_dir: Path) -> list[dict[str, Any]]:
     file = work_dir / _PARTS
-    return load_measurement(file) if file.exists() else []
+    parts = load_measurement(file) if file.exists() else []
+    for part in parts:
+        if "seconds" not in part:
+            # It was killed with the grid, after the last that it logged.
+            end = (work_dir / _LOG).stat().st_mtime
+            part |= {"seconds": end - part["started"], "peak_memory": 0}
+    return parts

@@ -49,7 +49,8 @@ def test_only_shared_seeds_are_compared():
     assert kept["seeds"] == 2
     assert kept["ratio"] == pytest.approx(100 / 102)
     assert kept["difference"] == pytest.approx(-1)
-    # Both pairs differ by 1, so every resample does.
+    # Two pairs are no sample: their range is said.
+    assert kept["interval"] == "range"
     assert kept["difference_interval"] == pytest.approx([-1, -1])
     assert kept["ratio_interval"] == pytest.approx([49 / 50, 51 / 52])
 
@@ -57,8 +58,15 @@ def test_only_shared_seeds_are_compared():
 def test_an_interval_covers_the_spread_of_the_pairs():
     runs = [run("a", seed, 50 + seed) for seed in range(5)]
     runs += [run("b", seed, 50.0) for seed in range(5)]
-    low, high = keeps(runs, "cells", "a", "b")["difference_interval"]
+    kept = keeps(runs, "cells", "a", "b")
+    low, high = kept["difference_interval"]
+    assert kept["interval"] == "95 % interval"
     assert 0 < low < 2 < high < 4
+
+
+def test_a_metric_that_no_object_has_is_not_compared():
+    with pytest.raises(ConfigError, match="runs of lite and dino on cells have no APs"):
+        keeps(RUNS, "cells", "lite", "dino", "APs")
 
 
 def test_models_without_a_shared_seed_are_refused():
@@ -122,7 +130,7 @@ def test_a_page_is_filled_again_and_again(tmp_path):
     (tmp_path / "b.json").write_text(json.dumps(errors))
     fill_page(page)
     text = page.read_text()
-    assert "98.0% (95 % interval 98.0% to 98.1%, 2 seeds)<!-- end --> of it" in text
+    assert "98.0% (98.0% to 98.1% in 2 seeds)<!-- end --> of it" in text
     assert "| lite | 3 |" in text
     assert "| dino | 3 | 54.0 ± 5.3 | 27.0 ± 2.6 |" in text
     assert "| model | seed | 1 | 2 | retested |" in text

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from mmdet_lite.errors import ConfigError
+from mmdet_lite.experiments import run
 from mmdet_lite.experiments.grid import read_grid
 from mmdet_lite.experiments.run import (
     result_path,
@@ -72,7 +73,7 @@ def test_a_cell_is_trained_once_and_its_run_is_kept(grid, tmp_path):
     assert record["peak_memory"] > 100e6
     assert record["encoder_gflops"] > 0
     assert record["image_shape"] == [160, 160]
-    assert record["threads"] == 2
+    assert record["threads"] == record["environment"]["threads"] == 2
     assert record["interruptions"] == 0
     assert "randomness = dict(seed=3)" in record["config"]
     assert record["environment"]["versions"]["torch"]
@@ -119,6 +120,28 @@ def test_a_killed_training_goes_on_from_its_checkpoint(grid, tmp_path, monkeypat
     # The first epoch's evaluation is lost if it was killed before that.
     assert record["by_epoch"][-1]["epoch"] == record["epochs"] == 2
     assert [step for step, _ in record["losses"]] == [1, 2, 3, 4]
+
+
+def test_a_part_that_was_killed_with_the_grid_counts(grid, tmp_path, monkeypatch):
+    (cell,) = grid.cells
+    work_dir = tmp_path / "work" / cell.name
+
+    def die(*arguments):
+        (work_dir / "output.log").write_text("")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "_run_tool", die)
+        with pytest.raises(KeyboardInterrupt):
+            train_cell(cell, work_dir, threads=2)
+    # An hour passed between its start and the last line of its log.
+    parts = json.loads((work_dir / "parts.json").read_text())
+    parts[0]["started"] -= 3600
+    (work_dir / "parts.json").write_text(json.dumps(parts))
+    record = train_cell(cell, work_dir, threads=2)
+    assert record["interruptions"] == 1
+    assert record["seconds"] > 3600
+    assert record["peak_memory"] > 100e6
 
 
 def test_a_failed_cell_names_its_log(grid, tmp_path, monkeypatch):
