@@ -62,6 +62,9 @@ class EfficientNetLite(EfficientNet):
             act_cfg=act_cfg or {"type": "ReLU6"},
             **kwargs,
         )
+        # mmdet's waits for train(), after several processes have agreed on whose
+        # gradients they wait for.
+        self._freeze_stages()
 
     def train(self, mode: bool = True) -> "EfficientNetLite":
         """Switch the mode as mmdet's does, and return the module as PyTorch's does."""

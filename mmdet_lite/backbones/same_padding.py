@@ -2,10 +2,11 @@
 
 import torch.nn.functional as F
 from mmcv.cnn.bricks import Conv2dAdaptivePadding
-from mmdet.registry import MODELS
+from mmengine.registry import MODELS
 from torch import Tensor
 
 
+# Where mmcv looks for convolutions, whatever the default scope.
 @MODELS.register_module()
 class SameConv2d(Conv2dAdaptivePadding):
     """mmcv's ``Conv2dAdaptivePadding``, which exports.

@@ -8,6 +8,8 @@ from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ..errors import ConfigError
+
 
 @MODELS.register_module()
 class LiteDINOHead(DINOHead):
@@ -25,11 +27,19 @@ class LiteDINOHead(DINOHead):
 
     Args:
         *args: as ``DINOHead``.
-        reference_eps (float): the margin, above 1e-5 and below 0.5. Defaults to 1e-3.
+        reference_eps (float): the margin, from 1e-5 to below 0.5. Defaults to 1e-3.
         **kwargs: as ``DINOHead``.
+
+    Raises:
+        ConfigError: the margin is not in that range.
     """
 
     def __init__(self, *args, reference_eps: float = 1e-3, **kwargs) -> None:
+        if not 1e-5 <= reference_eps < 0.5:
+            raise ConfigError(
+                "reference_eps must be at least 1e-5 and below 0.5, but got "
+                f"{reference_eps!r}"
+            )
         super().__init__(*args, **kwargs)
         self.reference_eps = reference_eps
 
@@ -71,10 +81,13 @@ class LiteDINOHead(DINOHead):
         nms_cfg = self.test_cfg.get("nms")
         if not nms_cfg or not len(results):
             return results
-        _, kept = batched_nms(
+        found, kept = batched_nms(
             results.bboxes, results.scores, results.labels, dict(nms_cfg)
         )
-        return results[kept]
+        results = results[kept]
+        # Soft NMS lowers scores where the others remove boxes.
+        results.scores = found[:, -1]
+        return results
 
 
 def _with_margin(reference: Tensor, eps: float) -> Tensor:

@@ -54,6 +54,8 @@ class DetectorModule(nn.Module):
         super().__init__()
         _refuse_other(model)
         self.model = model
+        # Some detectors have other queries in training.
+        self.eval().requires_grad_(False)
         preprocessor = model.data_preprocessor
         self.swaps_channels = bool(preprocessor._channel_conversion)
         normalises = preprocessor._enable_normalize
@@ -68,7 +70,6 @@ class DetectorModule(nn.Module):
         self.num_detections = test_cfg.get("max_per_img", model.num_queries)
         nms = test_cfg.get("nms") if isinstance(model.bbox_head, LiteDINOHead) else None
         self.nms_iou = nms["iou_threshold"] if nms else None
-        self.eval().requires_grad_(False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Detect.

@@ -25,6 +25,9 @@ class FewTokensMixin(_Detector):
     # A type checker is not told by mmdet.
     num_queries: int
 
+    # The head's settings are changed for a prediction alone, which sets them back.
+    _is_predicting = False
+
     def pre_decoder(
         self, memory: Tensor, memory_mask: Tensor | None, spatial_shapes: Any, **kwargs
     ) -> tuple[dict, dict]:
@@ -53,7 +56,7 @@ class FewTokensMixin(_Detector):
         num_queries = decoder_inputs["reference_points"].shape[1]
         # DINO lists all of its learned queries, after those of the denoising.
         decoder_inputs["query"] = decoder_inputs["query"][:, :num_queries]
-        if not self.training:
+        if self._is_predicting:
             most = self.bbox_head.test_cfg.get("max_per_img", num_queries)
             self.bbox_head.test_cfg = {
                 **self.bbox_head.test_cfg,
@@ -71,9 +74,11 @@ class FewTokensMixin(_Detector):
             list: the samples with their predictions.
         """
         test_cfg = self.bbox_head.test_cfg
+        self._is_predicting = True
         try:
             return super().predict(*args, **kwargs)
         finally:
+            self._is_predicting = False
             self.bbox_head.test_cfg = test_cfg
 
     def _count_proposals(self, memory: Tensor, spatial_shapes: Any) -> int:

@@ -16,6 +16,7 @@ from ..arguments import require_count
 from ..checkpoint.attention_kind import refuse_other_attention
 from ..errors import ConfigError
 from ..layers.interleaved_encoder import build_deformable_attention
+from ..layers.level_shapes import known_level_shapes, set_level_shapes
 from ..layers.query_position import keep_official_positions
 from ..layers.self_attention import fuse_self_attention
 from .proposal_levels import ProposalLevelsMixin
@@ -197,13 +198,11 @@ class LiteTransformerMixin(ProposalLevelsMixin):
         Returns:
             dict: what the head takes.
         """
-        self.encoder.level_shapes = tuple(
-            (feat.shape[2], feat.shape[3]) for feat in img_feats
-        )
+        set_level_shapes([(feat.shape[2], feat.shape[3]) for feat in img_feats])
         try:
             return super().forward_transformer(img_feats, *args, **kwargs)
         finally:
-            self.encoder.level_shapes = None
+            set_level_shapes(None)
 
     def pre_transformer(
         self,
@@ -246,7 +245,7 @@ class LiteTransformerMixin(ProposalLevelsMixin):
             tuple: projected memory (batch, num_proposals, embed_dims) and proposals
             (batch, num_proposals, 4) before the sigmoid.
         """
-        level_shapes = self.encoder.level_shapes
+        level_shapes = known_level_shapes()
         if (
             memory_mask is None
             and level_shapes
@@ -261,7 +260,7 @@ class LiteTransformerMixin(ProposalLevelsMixin):
         )
 
     def _num_passed_over(self, spatial_shapes: Sequence) -> int:
-        return super()._num_passed_over(self.encoder.level_shapes or spatial_shapes)
+        return super()._num_passed_over(known_level_shapes() or spatial_shapes)
 
 
 def _inherited(classes: Sequence[type], name: str) -> Any:

@@ -21,6 +21,7 @@ from ..arguments import require_count, require_dict, require_flag
 from ..errors import ConfigError
 from .arguments import check_attention_arguments, check_encoder_layer
 from .cell_centres import cell_centres
+from .level_shapes import known_level_shapes
 
 
 def layer_sequence(num_high_updates: int, num_blocks: int) -> str:
@@ -203,17 +204,11 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
             backward pass instead of keeping them. Defaults to -1, none.
         init_cfg (dict, optional): as mmengine's ``BaseModule``.
 
-    Attributes:
-        level_shapes (tuple, optional): (height, width) of each level as Python numbers,
-            while a caller knows them: ``spatial_shapes`` need not be read then.
-
     Raises:
         ConfigError: ``num_layers`` is not A·B, a count is not a positive integer, part
             of ``layer_cfg`` is missing or does not fit, or ``num_high_levels`` leaves
             no high or no low level.
     """
-
-    level_shapes: tuple[tuple[int, int], ...] | None = None
 
     def __init__(
         self,
@@ -271,6 +266,11 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
         # The last layer is an F layer, which looks at all levels.
         attention = self.layers[-1].self_attn
         self.embed_dims = attention.embed_dims
+        if attention.num_levels < 2:
+            raise ConfigError(
+                "the encoder needs two feature levels or more, high and low ones, but "
+                f"self_attn_cfg has num_levels={attention.num_levels}"
+            )
         if not 0 < self.num_high_levels < attention.num_levels:
             raise ConfigError(
                 f"num_high_levels must be between 1 and {attention.num_levels - 1} for "
@@ -342,7 +342,7 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
         device = query_pos.device
         level_shapes: Sequence[tuple[int, int]]
         if torch.is_tensor(spatial_shapes):
-            level_shapes = self.level_shapes or spatial_shapes.tolist()
+            level_shapes = known_level_shapes() or spatial_shapes.tolist()
             shapes_tensor = spatial_shapes
         else:
             level_shapes = spatial_shapes

@@ -6,6 +6,7 @@ import torch
 from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.registry import MODELS
 from mmengine.model import constant_init, xavier_init
+from mmengine.utils import deprecated_api_warning
 from torch import Tensor, nn
 
 from ..arguments import arguments_of
@@ -84,6 +85,9 @@ class KeyAwareDeformableAttention(MultiScaleDeformableAttention):
         if getattr(self, "query_starts_from_zeros", False):
             constant_init(self.query_proj, val=0.0)
 
+    @deprecated_api_warning(
+        {"residual": "identity"}, cls_name="KeyAwareDeformableAttention"
+    )
     def forward(
         self,
         query: Tensor,

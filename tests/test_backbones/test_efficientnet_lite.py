@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
+from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from mmdet_lite.backbones import EfficientNetLite, load_from_pip
@@ -69,6 +70,21 @@ def test_its_maps_have_the_strides_and_channels_of_a_multi_scale_detector():
         (112, 4, 6),
         (320, 2, 3),
     ]
+
+
+def test_what_is_frozen_is_so_before_it_trains():
+    # Several processes agree on whose gradients they wait for when it is built.
+    backbone = EfficientNetLite(frozen_stages=3)
+    built = [parameter.requires_grad for parameter in backbone.parameters()]
+    backbone.train()
+    assert built == [parameter.requires_grad for parameter in backbone.parameters()]
+    assert not all(built)
+    assert any(built)
+
+
+def test_it_can_be_built_in_any_scope():
+    with DefaultScope.overwrite_default_scope("mmengine"):
+        EfficientNetLite()
 
 
 def test_a_missing_package_is_named(monkeypatch):

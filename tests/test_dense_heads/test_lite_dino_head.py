@@ -5,6 +5,8 @@ import torch
 from mmdet.models.layers import inverse_sigmoid
 from mmdet.registry import MODELS
 
+from mmdet_lite.errors import ConfigError
+
 # What DINO sets in the head; a width of 8 is enough here.
 HEAD = {
     "type": "LiteDINOHead",
@@ -65,6 +67,21 @@ def predict(test_cfg):
 
 def test_duplicates_stay_as_in_the_paper_unless_asked_for():
     assert len(predict({"max_per_img": 4})) == 4
+
+
+def test_soft_suppression_lowers_scores_and_removes_nothing():
+    soft = {"type": "soft_nms", "iou_threshold": 0.5, "min_score": 0.0}
+    results = predict({"max_per_img": 4, "nms": soft})
+    assert len(results) == 4
+    assert results.scores.diff().max() <= 0
+    second = torch.tensor(1.0).sigmoid()
+    assert (results.scores < 0.5 * second).any()
+
+
+@pytest.mark.parametrize("eps", [0, 1e-6, 0.5, -1])
+def test_a_margin_that_is_none_is_refused(eps):
+    with pytest.raises(ConfigError, match="reference_eps must be at least 1e-5"):
+        MODELS.build({**HEAD, "reference_eps": eps})
 
 
 def test_duplicates_are_removed_class_by_class():

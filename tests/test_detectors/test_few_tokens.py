@@ -33,6 +33,19 @@ def model(request, small_config):
     return model
 
 
+@torch.no_grad()
+def test_only_a_prediction_limits_its_detections(model):
+    before = model.bbox_head.test_cfg
+    model.eval()
+    data = batch_of(model, [(96, 96)], training=False)
+    feats = model.extract_feat(data["inputs"])
+    if not hasattr(model, "language_model"):
+        model.forward_transformer(feats, data["data_samples"])
+        assert model.bbox_head.test_cfg is before
+    model.predict(data["inputs"], data["data_samples"])
+    assert model.bbox_head.test_cfg is before
+
+
 def num_tokens_of(shape):
     """Of the maps of strides 8 to 64 of an image."""
     sides = [[-(-side // stride) for stride in (8, 16, 32, 64)] for side in shape]

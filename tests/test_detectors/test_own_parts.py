@@ -1,14 +1,19 @@
 """An encoder, an attention and hooks of one's own, as docs/encoder.md shows them."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from mmdet.models.layers import DeformableDetrTransformerEncoder
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
+from one_class_batch import batch_of
 from torch import Tensor, nn
 
 from mmdet_lite.detectors import LiteDINO
 from mmdet_lite.layers import KeyAwareDeformableAttention, LiteDetrTransformerEncoder
+from mmdet_lite.layers.level_shapes import known_level_shapes
 
 CONFIG = "lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"
 
@@ -104,7 +109,31 @@ def test_an_encoder_that_is_none_of_ours_gets_a_tensor(small_config):
 
 def test_sizes_of_the_levels_do_not_outlive_a_pass(model):
     predict(model)
-    assert model.encoder.level_shapes is None
+    assert known_level_shapes() is None
     with pytest.raises(IndexError):
         model.forward_transformer([torch.zeros(1, 5, 4, 4)] * 4, [])
-    assert model.encoder.level_shapes is None
+    assert known_level_shapes() is None
+
+
+def test_threads_may_share_a_model(small_config):
+    """Images of as many tokens in other shapes, at the same time."""
+    model = MODELS.build(small_config(CONFIG).model).eval()
+    shapes = [(64, 96), (96, 64)]
+    batches = [batch_of(model, [shape], training=False) for shape in shapes]
+    barrier = threading.Barrier(2)
+    encode = model.forward_encoder
+
+    def wait_and_encode(**inputs):
+        barrier.wait()
+        return encode(**inputs)
+
+    @torch.no_grad()
+    def boxes_of(batch):
+        (sample,) = model.predict(batch["inputs"], batch["data_samples"])
+        return sample.pred_instances.bboxes
+
+    alone = [boxes_of(batch) for batch in batches]
+    model.forward_encoder = wait_and_encode
+    with ThreadPoolExecutor(2) as pool:
+        for found, expected in zip(pool.map(boxes_of, batches), alone, strict=True):
+            torch.testing.assert_close(found, expected)

@@ -285,6 +285,13 @@ def test_combinations_that_make_no_encoder_are_refused(arguments, message):
         make_encoder(**arguments)
 
 
+def test_one_level_is_refused():
+    config = layer_cfg("KeyAwareDeformableAttention")
+    config["self_attn_cfg"]["num_levels"] = 1
+    with pytest.raises(ConfigError, match="two feature levels or more"):
+        LiteDetrTransformerEncoder(config, num_high_levels=1)
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_autocast_halves_the_tokens_between_layers_without_gradients(training):
     encoder = make_encoder()

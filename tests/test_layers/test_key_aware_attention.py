@@ -116,6 +116,15 @@ def test_value_defaults_to_query_and_identity_to_query(attention):
     torch.testing.assert_close(attention(**arguments), expected)
 
 
+def test_identity_has_the_name_that_mmcv_gave_it_once(attention):
+    arguments = call_arguments()
+    other = torch.ones_like(arguments["query"])
+    expected = attention(**arguments, identity=other)
+    with pytest.warns(DeprecationWarning, match='"residual" is deprecated'):
+        actual = attention(**arguments, residual=other)
+    torch.testing.assert_close(actual, expected)
+
+
 def test_masked_tokens_have_no_influence(attention):
     arguments = call_arguments()
     mask = torch.zeros(2, NUM_TOKENS, dtype=torch.bool)
