@@ -1,4 +1,4 @@
-"""Point a config at data of one's own: files, classes, image size, schedule."""
+"""Point a config at data of one's own: files and classes."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from mmengine.config import Config
 from ..datasets.coco_file import read_annotation_file
 from ..datasets.coco_tables import category_names, table_problems
 from ..datasets.conversion import find_labels
-from ..datasets.data_sources import DataSource, innermost_dataset, pipeline_steps
+from ..datasets.data_sources import DataSource, innermost_dataset
 from ..datasets.image_problems import ImageReader
 from ..datasets.problems import in_one_line, listed
 from ..errors import ConfigError
@@ -116,67 +116,6 @@ def own_data_sources(
     return sources
 
 
-def set_image_size(cfg: Config, size: int) -> None:
-    """Let no image be longer than so many pixels, in training and testing.
-
-    Every size of the pipelines changes in proportion to that of the test images, so
-    that a multi-scale training stays one.
-
-    Args:
-        cfg: a whole config; it is changed.
-        size: pixels of the longer side.
-
-    Raises:
-        ConfigError: the size is too small, or no step of the test pipeline resizes.
-    """
-    if size < 32:
-        raise ConfigError(f"--image-size must be at least 32 pixels, but got {size}")
-    pipeline = innermost_dataset(cfg.val_dataloader.dataset).pipeline
-    scales = [step.scale for step in pipeline_steps(pipeline) if "scale" in step]
-    if not scales:
-        raise ConfigError("no step of the test pipeline has a scale to change")
-    factor = size / max(scales[0])
-    for split in ("train", "val", "test"):
-        dataset = innermost_dataset(cfg[f"{split}_dataloader"].dataset)
-        for step in pipeline_steps(dataset.pipeline):
-            if "scale" in step:
-                # Square: the longer side of any image, however it lies, is the size.
-                step.scale = (size, size)
-            for name in ("scales", "crop_size"):
-                if name in step:
-                    step[name] = _scaled(step[name], factor)
-
-
-def set_epochs(cfg: Config, epochs: int) -> None:
-    """Train for so many epochs, the learning rate's curve in proportion.
-
-    Args:
-        cfg: a whole config with an epoch-based training; it is changed.
-        epochs: how many.
-
-    Raises:
-        ConfigError: the number is not positive, or the training counts iterations.
-    """
-    if epochs < 1:
-        raise ConfigError(f"--epochs must be at least 1, but got {epochs}")
-    before = cfg.train_cfg.get("max_epochs")
-    if before is None:
-        raise ConfigError("--epochs needs a config that trains by epochs")
-    cfg.train_cfg.max_epochs = epochs
-    schedulers = cfg.get("param_scheduler") or []
-    for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
-        if not scheduler.get("by_epoch", True):
-            continue  # The warm-up counts iterations.
-        for name in ("begin", "end", "T_max"):
-            if name in scheduler:
-                scheduler[name] = round(scheduler[name] * epochs / before)
-        if "milestones" in scheduler:
-            scheduler["milestones"] = [
-                max(1, round(milestone * epochs / before))
-                for milestone in scheduler["milestones"]
-            ]
-
-
 def _annotation_file(root: Path, split: str, given: str | None) -> Path:
     if given is not None:
         if not (root / given).is_file():
@@ -237,10 +176,3 @@ def _no_images(root: Path, source: DataSource, content: Any) -> str:
         return f"{source.ann_file} lists no image with a file_name"
     folders = ", ".join(map(str, _image_folders(root, Path(source.ann_file))))
     return f"{source.ann_file} lists {names[0]}, which is in none of {folders}"
-
-
-def _scaled(sizes: Any, factor: float) -> Any:
-    """The same numbers, pairs or lists of them, times a factor."""
-    if isinstance(sizes, list | tuple):
-        return type(sizes)(_scaled(size, factor) for size in sizes)
-    return max(1, round(sizes * factor))

@@ -5,17 +5,10 @@ import shutil
 
 import pytest
 
-from mmdet_lite.cli import (
-    check_data,
-    read_config,
-    set_epochs,
-    set_image_size,
-    use_own_data,
-)
+from mmdet_lite.cli import check_data, read_config, use_own_data
 from mmdet_lite.errors import ConfigError
 
 SMALL = "lite-dino_h3l1-2p1x3_effnet-lite0_1xb2-8e_bccd.py"
-COCO = "lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"
 
 
 @pytest.fixture
@@ -132,46 +125,3 @@ def test_what_does_not_fit_is_named(read, layout):
         use_own_data(read(), root)
     with pytest.raises(ConfigError, match="is no folder"):
         use_own_data(read(), root / "nowhere")
-
-
-def test_the_size_of_all_images_changes(read):
-    cfg = read()
-    set_image_size(cfg, 448)
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        (resize,) = [s for s in loader.dataset.pipeline if s.type == "Resize"]
-        assert resize.scale == (448, 448)
-
-
-def test_a_multi_scale_training_stays_one(read):
-    cfg = read(COCO)
-    set_image_size(cfg, 666)  # half of 1333
-    assert cfg.val_dataloader.dataset.pipeline[1].scale == (666, 666)
-    plain, cropped = cfg.train_dataloader.dataset.pipeline[3].transforms
-    assert plain[0].scales[0] == (240, 666)
-    assert cropped[0].scales == [(200, 2098), (250, 2098), (300, 2098)]
-    assert cropped[1].crop_size == (192, 300)
-
-
-def test_the_learning_rate_goes_along_with_the_epochs(read):
-    cfg = read()
-    set_epochs(cfg, 20)
-    assert cfg.train_cfg.max_epochs == 20
-    warm_up, cosine = cfg.param_scheduler
-    assert warm_up.end == 50
-    assert (cosine.end, cosine.T_max) == (20, 20)
-    cfg = read(COCO)
-    set_epochs(cfg, 12)
-    (steps,) = cfg.param_scheduler
-    assert (steps.end, steps.milestones) == (12, [10])
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda cfg: set_epochs(cfg, 0), "--epochs must be at least 1"),
-        (lambda cfg: set_image_size(cfg, 8), "--image-size must be at least 32"),
-    ],
-)
-def test_numbers_that_make_no_sense_are_refused(read, change, message):
-    with pytest.raises(ConfigError, match=message):
-        change(read())
