@@ -8,6 +8,10 @@ from ..errors import ConfigError
 def set_epochs(cfg: Config, epochs: int) -> None:
     """Train for so many epochs, the learning rate's curve in proportion.
 
+    What is at an epoch, or lasts some, goes along: the schedulers, when a hook changes
+    the pipeline, how often to validate from when on. Epochs are whole: a warm-up keeps
+    one, and a scheduler for which none is left is dropped.
+
     Args:
         cfg: a whole config with an epoch-based training; it is changed.
         epochs: how many.
@@ -17,19 +21,36 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     """
     if epochs < 1:
         raise ConfigError(f"--epochs must be at least 1, but got {epochs}")
-    before = cfg.train_cfg.get("max_epochs")
+    before = (cfg.get("train_cfg") or {}).get("max_epochs")
     if before is None:
         raise ConfigError("--epochs needs a config that trains by epochs")
+
+    def scaled(epoch: float) -> int:
+        # What is not at the start stays behind it.
+        return max(1, round(epoch * epochs / before)) if epoch else 0
+
     cfg.train_cfg.max_epochs = epochs
+    intervals = cfg.train_cfg.get("dynamic_intervals")
+    if intervals:
+        cfg.train_cfg.dynamic_intervals = [
+            (scaled(epoch), interval) for epoch, interval in intervals
+        ]
+    for hook in cfg.get("custom_hooks") or []:
+        if "switch_epoch" in hook:
+            hook.switch_epoch = scaled(hook.switch_epoch)
+        if "num_last_epochs" in hook:
+            hook.num_last_epochs = round(hook.num_last_epochs * epochs / before)
     schedulers = cfg.get("param_scheduler") or []
+    kept = []
     for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
-        if not scheduler.get("by_epoch", True):
-            continue  # The warm-up counts iterations.
-        for name in ("begin", "end", "T_max"):
-            if name in scheduler:
-                scheduler[name] = round(scheduler[name] * epochs / before)
-        if "milestones" in scheduler:
-            scheduler["milestones"] = [
-                max(1, round(milestone * epochs / before))
-                for milestone in scheduler["milestones"]
-            ]
+        # Otherwise the warm-up counts iterations.
+        if scheduler.get("by_epoch", True):
+            for name in ("begin", "end", "T_max"):
+                if name in scheduler:
+                    scheduler[name] = scaled(scheduler[name])
+            if "milestones" in scheduler:
+                scheduler["milestones"] = list(map(scaled, scheduler["milestones"]))
+            if scheduler.get("begin", 0) >= scheduler.get("end", epochs):
+                continue
+        kept.append(scheduler)
+    cfg.param_scheduler = kept
