@@ -4,7 +4,7 @@
     python tools/train.py mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py \
         --cfg-options model.type=LiteDINO
 
-On data of one's own in COCO's format, with any config:
+On data of one's own in COCO's format, with any config for such data:
 
     python tools/train.py CONFIG --data-root DIR --epochs 8 --image-size 320
 

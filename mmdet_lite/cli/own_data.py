@@ -8,10 +8,11 @@ from mmengine.config import Config
 from ..datasets.coco_file import read_annotation_file
 from ..datasets.coco_tables import category_names, table_problems
 from ..datasets.conversion import find_labels
-from ..datasets.data_sources import DataSource, innermost_dataset
+from ..datasets.data_sources import DataSource
 from ..datasets.image_problems import ImageReader
 from ..datasets.problems import in_one_line, listed
 from ..errors import ConfigError
+from .coco_parts import coco_dataset, evaluate_by, require_loadable, set_num_classes
 
 # Where annotation files of a split usually lie, the first that exists is taken.
 _ANNOTATIONS = (
@@ -37,23 +38,24 @@ def use_own_data(
     """Train and evaluate on a data set in COCO's format.
 
     Finds the annotation files and the images, reads the classes, sets the number of
-    classes of the model and asks for AP by class. Validation and test set are one.
+    classes of the model's heads and asks for AP by class. Validation and test set are
+    one.
 
     Args:
         cfg: a whole config, whose data sets are COCO's; it is changed.
         data_root: folder of the data set.
-        train_file: annotation file of the training set, relative to the folder; None
-            to look for it.
+        train_file: annotation file of the training set, relative to the folder; None to look for it.
         val_file: the same of the validation set; without one the test set serves.
 
     Raises:
-        ConfigError: a file or the images are not found, or the files are no annotation
-            files of the same classes.
+        ConfigError: a file or the images are not found, the files are no annotation
+            files of the same classes or lack what the config loads, or the config
+            cannot be pointed at COCO's format.
     """
     root = Path(data_root)
+    datasets = {split: coco_dataset(cfg, split) for split in ("train", "val")}
     sources = own_data_sources(root, train_file, val_file)
     classes: dict[str, tuple[str, ...]] = {}
-    folders: dict[str, str] = {}
     for source in sources:
         content = read_annotation_file(source.ann_file, keep=True)
         problems = table_problems(content)
@@ -63,7 +65,15 @@ def use_own_data(
         folder = Path(source.reader.folder if source.reader else root)
         if not any((folder / name).is_file() for name in _image_names(content)):
             raise ConfigError(_no_images(root, source, content))
-        folders[source.split] = folder.relative_to(root).as_posix()
+        dataset = datasets[source.split]
+        require_loadable(dataset, source.ann_file, content)
+        inside = folder.relative_to(root).as_posix()
+        dataset.update(
+            data_root=str(root),
+            ann_file=str(Path(source.ann_file).relative_to(root)),
+            data_prefix={"img": "" if inside == "." else f"{inside}/"},
+            metainfo={"classes": classes[source.split]},
+        )
     train, val = sources
     if classes["train"] != classes["val"]:
         raise ConfigError(
@@ -71,21 +81,9 @@ def use_own_data(
             f"same in another order: {listed(classes['train'])} and "
             f"{listed(classes['val'])}"
         )
-    for source in sources:
-        dataset = innermost_dataset(cfg[f"{source.split}_dataloader"].dataset)
-        inside = folders[source.split]
-        dataset.update(
-            data_root=str(root),
-            ann_file=str(Path(source.ann_file).relative_to(root)),
-            data_prefix={"img": "" if inside == "." else f"{inside}/"},
-            metainfo={"classes": classes[source.split]},
-        )
     cfg.test_dataloader = cfg.val_dataloader
-    cfg.val_evaluator.update(ann_file=val.ann_file, classwise=True)
-    cfg.test_evaluator = cfg.val_evaluator
-    heads = cfg.model.bbox_head
-    for head in heads if isinstance(heads, list) else [heads]:
-        head.num_classes = len(classes["train"])
+    evaluate_by(cfg, val.ann_file)
+    set_num_classes(cfg, len(classes["train"]))
 
 
 def own_data_sources(

@@ -14,7 +14,9 @@ SMALL = "lite-dino_h3l1-2p1x3_effnet-lite0_1xb2-8e_bccd.py"
 @pytest.fixture
 def read(repository):
     def read_by_name(name=SMALL):
-        return read_config(str(repository / "configs" / "lite_detr" / name))
+        if not name.startswith("mmdet::"):
+            name = str(repository / "configs" / "lite_detr" / name)
+        return read_config(name)
 
     return read_by_name
 
@@ -125,3 +127,82 @@ def test_what_does_not_fit_is_named(read, layout):
         use_own_data(read(), root)
     with pytest.raises(ConfigError, match="is no folder"):
         use_own_data(read(), root / "nowhere")
+
+
+@pytest.fixture
+def with_masks(digits_root, tmp_path):
+    """The digits with a polygon around every box."""
+    root = tmp_path / "masks"
+    shutil.copytree(digits_root, root)
+    for name in ("train.json", "val.json"):
+        content = json.loads((root / name).read_text())
+        for row in content["annotations"]:
+            x, y, w, h = row["bbox"]
+            row["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        (root / name).write_text(json.dumps(content))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", ["bbox_head"]),
+        ("mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", ["bbox_head", "mask_head"]),
+        ("cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py", ["bbox_head"] * 3),
+        ("cityscapes/mask-rcnn_r50_fpn_1x_cityscapes.py", ["bbox_head", "mask_head"]),
+    ],
+)
+def test_detectors_of_several_heads_are_pointed_at_it(read, with_masks, name, heads):
+    cfg = read(f"mmdet::{name}")
+    use_own_data(cfg, with_masks)
+    found = [
+        head.num_classes
+        for part in dict.fromkeys(heads)
+        for head in _as_list(cfg.model.roi_head[part])
+    ]
+    assert found == [10] * len(heads)
+    (metric,) = _as_list(cfg.test_evaluator)
+    assert metric.type == "CocoMetric"
+    assert metric.ann_file == str(with_masks / "val.json")
+    check_data(cfg)
+
+
+def _as_list(part):
+    return part if isinstance(part, list) else [part]
+
+
+def test_a_loss_of_so_many_classes_goes_along(read, digits_root):
+    cfg = read()
+    cfg.model.bbox_head.loss_cls = {"type": "SeesawLoss", "num_classes": 3}
+    use_own_data(cfg, digits_root)
+    assert cfg.model.bbox_head.loss_cls.num_classes == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", "masks .* have no segmentation"),
+        ("htc/htc_r50_fpn_1x_coco.py", r"maps of semantic segmentation \(with_seg"),
+        ("pascal_voc/faster-rcnn_r50_fpn_1x_voc0712.py", "RepeatDataset joins 2"),
+        ("wider_face/retinanet_r50_fpn_1x_widerface.py", "has WIDERFaceDataset"),
+        ("lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py", "has LVISV1Dataset"),
+    ],
+)
+def test_configs_of_other_data_are_refused(read, digits_root, name, message):
+    with pytest.raises(ConfigError, match=message):
+        use_own_data(read(f"mmdet::{name}"), digits_root)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda cfg: cfg.pop("val_dataloader"), "needs a config with a val_dataloader"),
+        (lambda cfg: cfg.pop("val_evaluator"), "needs a config with a CocoMetric"),
+        (lambda cfg: cfg.model.pop("bbox_head"), "LiteDINO has none"),
+    ],
+)
+def test_configs_without_a_part_are_refused(read, digits_root, change, message):
+    cfg = read()
+    change(cfg)
+    with pytest.raises(ConfigError, match=message):
+        use_own_data(cfg, digits_root)
