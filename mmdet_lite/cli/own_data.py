@@ -72,7 +72,8 @@ def use_own_data(
             data_root=str(root),
             ann_file=str(Path(source.ann_file).relative_to(root)),
             data_prefix={"img": "" if inside == "." else f"{inside}/"},
-            metainfo={"classes": classes[source.split]},
+            # Colours are the visualizer's, COCO's own are those of 80 classes.
+            metainfo={"classes": classes[source.split], "palette": None},
         )
     train, val = sources
     if classes["train"] != classes["val"]:

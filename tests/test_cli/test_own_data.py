@@ -3,7 +3,13 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+import torch
+from mmdet.registry import DATASETS
+from mmdet.structures import DetDataSample
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.structures import InstanceData
 
 from mmdet_lite.cli import check_data, read_config, use_own_data
 from mmdet_lite.errors import ConfigError
@@ -127,6 +133,38 @@ def test_what_does_not_fit_is_named(read, layout):
         use_own_data(read(), root)
     with pytest.raises(ConfigError, match="is no folder"):
         use_own_data(read(), root / "nowhere")
+
+
+@pytest.mark.parametrize("num_classes", [2, 100])
+def test_any_number_of_classes_is_drawn(read, digits_root, tmp_path, num_classes):
+    root = tmp_path / "many"
+    shutil.copytree(digits_root, root)
+    for name in ("train.json", "val.json"):
+        content = json.loads((root / name).read_text())
+        content["categories"] = [
+            {"id": i, "name": f"class {i}"} for i in range(num_classes)
+        ]
+        for row in content["annotations"]:
+            row["category_id"] = num_classes - 1
+        (root / name).write_text(json.dumps(content))
+    cfg = read()
+    use_own_data(cfg, root)
+    visualizer = DetLocalVisualizer()
+    visualizer.dataset_meta = DATASETS.build(cfg.val_dataloader.dataset).metainfo
+    instances = InstanceData(
+        bboxes=torch.tensor([[8.0, 8, 40, 40], [50, 50, 90, 90]]),
+        scores=torch.ones(2),
+        labels=torch.tensor([0, num_classes - 1]),
+    )
+    sample = DetDataSample(pred_instances=instances, gt_instances=instances)
+    image = np.zeros((96, 96, 3), np.uint8)
+    visualizer.add_datasample("", image, sample)
+    drawn = visualizer.get_image()
+    assert drawn.any()
+    # A class has its colour, whichever others are drawn.
+    sample.gt_instances = instances[:1]
+    visualizer.add_datasample("", image, sample, draw_pred=False)
+    np.testing.assert_array_equal(visualizer.get_image()[6:10], drawn[6:10, :96])
 
 
 @pytest.fixture
