@@ -102,10 +102,14 @@ def parse_args() -> argparse.Namespace:
         help="train on this COCO-format data set; its files and classes are found",
     )
     own.add_argument(
-        "--train-file", metavar="FILE", help="its training annotations, inside of DIR"
+        "--train-file",
+        metavar="FILE",
+        help="its training annotations, in DIR or absolute",
     )
     own.add_argument(
-        "--val-file", metavar="FILE", help="its validation annotations, inside of DIR"
+        "--val-file",
+        metavar="FILE",
+        help="its validation annotations, in DIR or absolute",
     )
     own.add_argument(
         "--epochs", type=int, help="how long; the learning rate's curve goes along"

@@ -44,7 +44,8 @@ def use_own_data(
     Args:
         cfg: a whole config, whose data sets are COCO's; it is changed.
         data_root: folder of the data set.
-        train_file: annotation file of the training set, relative to the folder; None to look for it.
+        train_file: annotation file of the training set, relative to the folder or
+            absolute; None to look for it.
         val_file: the same of the validation set; without one the test set serves.
 
     Raises:
@@ -67,10 +68,10 @@ def use_own_data(
             raise ConfigError(_no_images(root, source, content))
         dataset = datasets[source.split]
         require_loadable(dataset, source.ann_file, content)
-        inside = folder.relative_to(root).as_posix()
+        inside = _relative(folder, root)
         dataset.update(
             data_root=str(root),
-            ann_file=str(Path(source.ann_file).relative_to(root)),
+            ann_file=_relative(Path(source.ann_file), root),
             data_prefix={"img": "" if inside == "." else f"{inside}/"},
             # Colours are the visualizer's, COCO's own are those of 80 classes.
             metainfo={"classes": classes[source.split], "palette": None},
@@ -175,3 +176,9 @@ def _no_images(root: Path, source: DataSource, content: Any) -> str:
         return f"{source.ann_file} lists no image with a file_name"
     folders = ", ".join(map(str, _image_folders(root, Path(source.ann_file))))
     return f"{source.ann_file} lists {names[0]}, which is in none of {folders}"
+
+
+def _relative(path: Path, root: Path) -> str:
+    """A path in a folder relative to it, another as it is from anywhere."""
+    path, root = path.absolute(), root.absolute()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()

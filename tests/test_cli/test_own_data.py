@@ -135,6 +135,20 @@ def test_what_does_not_fit_is_named(read, layout):
         use_own_data(read(), root / "nowhere")
 
 
+def test_an_absolute_file_may_lie_anywhere(read, digits_root, tmp_path, monkeypatch):
+    shutil.copy(digits_root / "train.json", tmp_path / "other.json")
+    monkeypatch.chdir(digits_root.parent)
+    for file, expected in (
+        (digits_root / "train.json", "train.json"),
+        (tmp_path / "other.json", str(tmp_path / "other.json")),
+    ):
+        cfg = read()
+        use_own_data(cfg, digits_root.name, str(file))
+        assert cfg.train_dataloader.dataset.ann_file == expected
+        assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 8
+        check_data(cfg)
+
+
 @pytest.mark.parametrize("num_classes", [2, 100])
 def test_any_number_of_classes_is_drawn(read, digits_root, tmp_path, num_classes):
     root = tmp_path / "many"
