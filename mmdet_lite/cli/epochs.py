@@ -45,12 +45,16 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
         # Otherwise the warm-up counts iterations.
         if scheduler.get("by_epoch", True):
-            for name in ("begin", "end", "T_max"):
+            span = scheduler.get("end", before) - scheduler.get("begin", 0)
+            for name in ("begin", "end"):
                 if name in scheduler:
                     scheduler[name] = scaled(scheduler[name])
             if "milestones" in scheduler:
                 scheduler["milestones"] = list(map(scaled, scheduler["milestones"]))
-            if scheduler.get("begin", 0) >= scheduler.get("end", epochs):
+            left = scheduler.get("end", epochs) - scheduler.get("begin", 0)
+            if left < 1:
                 continue
+            if "T_max" in scheduler:  # A part of the span, so that it ends as it did.
+                scheduler["T_max"] = max(1, round(scheduler["T_max"] * left / span))
         kept.append(scheduler)
     cfg.param_scheduler = kept

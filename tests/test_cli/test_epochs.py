@@ -57,7 +57,7 @@ def rates(cfg, iterations):
     return found
 
 
-@pytest.mark.parametrize("epochs", [1, 8, 30, 300])
+@pytest.mark.parametrize("epochs", [1, 2, 8, 300])
 def test_a_warm_up_before_a_cosine_stays_one_at_any_length(read, epochs):
     cfg = read("mmdet::yolox/yolox_s_8xb8-300e_coco.py")
     set_epochs(cfg, epochs)
