@@ -4,7 +4,7 @@
         --config CONFIG --weights CHECKPOINT --out found
 
 Leaves in the folder that --out names detections.json (COCO's form), pictures/ and
-videos/. Status 1 if a file could not be read; docs/inference.md has the rest.
+videos/. Status 1 if a file could not be used; docs/inference.md has the rest.
 """
 
 import argparse
@@ -111,23 +111,27 @@ def main() -> None:
             dtype = inference_dtype(device.split(":")[0]) if args.amp else None
             optimize_for_inference(detector.model, dtype)
         warn_of_large_images(detector.model)
-        outcome = detect_to_folder(
-            detector,
-            sources,
-            args.out,
-            args.batch_size,
-            args.score_thr,
-            args.classes,
-            {"config": args.config, "weights": args.weights},
-        )
+        try:
+            outcome = detect_to_folder(
+                detector,
+                sources,
+                args.out,
+                args.batch_size,
+                args.score_thr,
+                args.classes,
+                {"config": args.config, "weights": args.weights},
+            )
+        except KeyboardInterrupt:
+            print(f"interrupted: {args.out} has what was found so far", file=sys.stderr)
+            raise SystemExit(130) from None
     print(
         f"{outcome.detections} detections in {outcome.images} pictures and "
         f"{outcome.frames} frames of videos: {outcome.results}"
     )
-    if outcome.unreadable:
-        for path in outcome.unreadable:
-            print(f"not readable: {path}", file=sys.stderr)
-        raise SystemExit(f"error: {len(outcome.unreadable)} files could not be read")
+    if outcome.unusable:
+        for path, reason in outcome.unusable.items():
+            print(f"not used: {path}: {reason}", file=sys.stderr)
+        raise SystemExit(f"error: {len(outcome.unusable)} files could not be used")
 
 
 if __name__ == "__main__":

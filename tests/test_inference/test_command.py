@@ -45,7 +45,18 @@ def test_a_large_image_is_warned_of(run, folder, monkeypatch):
 
 
 def test_an_unreadable_file_is_counted_in_the_status(run, folder, tmp_path):
-    assert run(folder) == (1, "error: 1 files could not be read")
+    assert run(folder) == (1, "error: 1 files could not be used")
+    assert (tmp_path / "out" / "detections.json").is_file()
+
+
+def test_ctrl_c_leaves_what_was_found(run, folder, tmp_path, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmcv.imwrite", interrupt)
+    status, line = run(folder)
+    assert status == 130
+    assert line == f"interrupted: {tmp_path / 'out'} has what was found so far"
     assert (tmp_path / "out" / "detections.json").is_file()
 
 
