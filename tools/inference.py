@@ -11,13 +11,13 @@ import argparse
 import sys
 
 from mmdet.utils import register_all_modules
-from mmengine.config import DictAction
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
 
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.checkpoint.files import require_checkpoint
 from mmdet_lite.cli import (
+    add_config_options,
     exit_on_config_error,
     read_config,
     require_writable_folder,
@@ -81,13 +81,7 @@ def parse_args() -> argparse.Namespace:
         help="with --optimize: compute in float16 on a GPU, in bfloat16 on a processor "
         "that has instructions for it",
     )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        metavar="KEY=VALUE",
-        help="override settings of the config",
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 
