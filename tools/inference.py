@@ -4,20 +4,20 @@
         --config CONFIG --weights CHECKPOINT --out found
 
 Leaves in the folder that --out names detections.json (COCO's form), pictures/ and
-videos/. Status 1 if a file could not be read; docs/inference.md has the rest.
+videos/. Status 1 if a file could not be used; docs/inference.md has the rest.
 """
 
 import argparse
 import sys
 
 from mmdet.utils import register_all_modules
-from mmengine.config import DictAction
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
 
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.checkpoint.files import require_checkpoint
 from mmdet_lite.cli import (
+    add_config_options,
     exit_on_config_error,
     read_config,
     require_writable_folder,
@@ -81,13 +81,7 @@ def parse_args() -> argparse.Namespace:
         help="with --optimize: compute in float16 on a GPU, in bfloat16 on a processor "
         "that has instructions for it",
     )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        metavar="KEY=VALUE",
-        help="override settings of the config",
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 
@@ -111,23 +105,27 @@ def main() -> None:
             dtype = inference_dtype(device.split(":")[0]) if args.amp else None
             optimize_for_inference(detector.model, dtype)
         warn_of_large_images(detector.model)
-        outcome = detect_to_folder(
-            detector,
-            sources,
-            args.out,
-            args.batch_size,
-            args.score_thr,
-            args.classes,
-            {"config": args.config, "weights": args.weights},
-        )
+        try:
+            outcome = detect_to_folder(
+                detector,
+                sources,
+                args.out,
+                args.batch_size,
+                args.score_thr,
+                args.classes,
+                {"config": args.config, "weights": args.weights},
+            )
+        except KeyboardInterrupt:
+            print(f"interrupted: {args.out} has what was found so far", file=sys.stderr)
+            raise SystemExit(130) from None
     print(
         f"{outcome.detections} detections in {outcome.images} pictures and "
         f"{outcome.frames} frames of videos: {outcome.results}"
     )
-    if outcome.unreadable:
-        for path in outcome.unreadable:
-            print(f"not readable: {path}", file=sys.stderr)
-        raise SystemExit(f"error: {len(outcome.unreadable)} files could not be read")
+    if outcome.unusable:
+        for path, reason in outcome.unusable.items():
+            print(f"not used: {path}: {reason}", file=sys.stderr)
+        raise SystemExit(f"error: {len(outcome.unusable)} files could not be used")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     python tools/train.py mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py \
         --cfg-options model.type=LiteDINO
 
-On data of one's own in COCO's format, with any config:
+On data of one's own in COCO's format, with any config for such data:
 
     python tools/train.py CONFIG --data-root DIR --epochs 8 --image-size 320
 
@@ -102,10 +102,14 @@ def parse_args() -> argparse.Namespace:
         help="train on this COCO-format data set; its files and classes are found",
     )
     own.add_argument(
-        "--train-file", metavar="FILE", help="its training annotations, inside of DIR"
+        "--train-file",
+        metavar="FILE",
+        help="its training annotations, in DIR or absolute",
     )
     own.add_argument(
-        "--val-file", metavar="FILE", help="its validation annotations, inside of DIR"
+        "--val-file",
+        metavar="FILE",
+        help="its validation annotations, in DIR or absolute",
     )
     own.add_argument(
         "--epochs", type=int, help="how long; the learning rate's curve goes along"

@@ -8,9 +8,11 @@ from .config import (
     load_config,
     read_config,
 )
+from .epochs import set_epochs
 from .exit import exit_on_config_error
+from .image_size import set_image_size
 from .numbers import positive_int
-from .own_data import own_data_sources, set_epochs, set_image_size, use_own_data
+from .own_data import own_data_sources, use_own_data
 from .paths import require_writable_file, require_writable_folder
 from .preflight import add_problem_options, check_data, print_problems
 from .resume import resume_training

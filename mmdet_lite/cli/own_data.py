@@ -1,4 +1,4 @@
-"""Point a config at data of one's own: files, classes, image size, schedule."""
+"""Point a config at data of one's own: files and classes."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,11 @@ from mmengine.config import Config
 from ..datasets.coco_file import read_annotation_file
 from ..datasets.coco_tables import category_names, table_problems
 from ..datasets.conversion import find_labels
-from ..datasets.data_sources import DataSource, innermost_dataset, pipeline_steps
+from ..datasets.data_sources import DataSource
 from ..datasets.image_problems import ImageReader
 from ..datasets.problems import in_one_line, listed
 from ..errors import ConfigError
+from .coco_parts import coco_dataset, evaluate_by, require_loadable, set_num_classes
 
 # Where annotation files of a split usually lie, the first that exists is taken.
 _ANNOTATIONS = (
@@ -37,23 +38,25 @@ def use_own_data(
     """Train and evaluate on a data set in COCO's format.
 
     Finds the annotation files and the images, reads the classes, sets the number of
-    classes of the model and asks for AP by class. Validation and test set are one.
+    classes of the model's heads and asks for AP by class. Validation and test set are
+    one.
 
     Args:
         cfg: a whole config, whose data sets are COCO's; it is changed.
         data_root: folder of the data set.
-        train_file: annotation file of the training set, relative to the folder; None
-            to look for it.
+        train_file: annotation file of the training set, relative to the folder or
+            absolute; None to look for it.
         val_file: the same of the validation set; without one the test set serves.
 
     Raises:
-        ConfigError: a file or the images are not found, or the files are no annotation
-            files of the same classes.
+        ConfigError: a file or the images are not found, the files are no annotation
+            files of the same classes or lack what the config loads, or the config
+            cannot be pointed at COCO's format.
     """
     root = Path(data_root)
+    datasets = {split: coco_dataset(cfg, split) for split in ("train", "val")}
     sources = own_data_sources(root, train_file, val_file)
     classes: dict[str, tuple[str, ...]] = {}
-    folders: dict[str, str] = {}
     for source in sources:
         content = read_annotation_file(source.ann_file, keep=True)
         problems = table_problems(content)
@@ -63,7 +66,16 @@ def use_own_data(
         folder = Path(source.reader.folder if source.reader else root)
         if not any((folder / name).is_file() for name in _image_names(content)):
             raise ConfigError(_no_images(root, source, content))
-        folders[source.split] = folder.relative_to(root).as_posix()
+        dataset = datasets[source.split]
+        require_loadable(dataset, source.ann_file, content)
+        inside = _relative(folder, root)
+        dataset.update(
+            data_root=str(root),
+            ann_file=_relative(Path(source.ann_file), root),
+            data_prefix={"img": "" if inside == "." else f"{inside}/"},
+            # Colours are the visualizer's, COCO's own are those of 80 classes.
+            metainfo={"classes": classes[source.split], "palette": None},
+        )
     train, val = sources
     if classes["train"] != classes["val"]:
         raise ConfigError(
@@ -71,21 +83,9 @@ def use_own_data(
             f"same in another order: {listed(classes['train'])} and "
             f"{listed(classes['val'])}"
         )
-    for source in sources:
-        dataset = innermost_dataset(cfg[f"{source.split}_dataloader"].dataset)
-        inside = folders[source.split]
-        dataset.update(
-            data_root=str(root),
-            ann_file=str(Path(source.ann_file).relative_to(root)),
-            data_prefix={"img": "" if inside == "." else f"{inside}/"},
-            metainfo={"classes": classes[source.split]},
-        )
     cfg.test_dataloader = cfg.val_dataloader
-    cfg.val_evaluator.update(ann_file=val.ann_file, classwise=True)
-    cfg.test_evaluator = cfg.val_evaluator
-    heads = cfg.model.bbox_head
-    for head in heads if isinstance(heads, list) else [heads]:
-        head.num_classes = len(classes["train"])
+    evaluate_by(cfg, val.ann_file)
+    set_num_classes(cfg, len(classes["train"]))
 
 
 def own_data_sources(
@@ -114,67 +114,6 @@ def own_data_sources(
         reader = ImageReader(str(_image_folder(root, file, content)))
         sources.append(DataSource(split, str(file), classes, reader))
     return sources
-
-
-def set_image_size(cfg: Config, size: int) -> None:
-    """Let no image be longer than so many pixels, in training and testing.
-
-    Every size of the pipelines changes in proportion to that of the test images, so
-    that a multi-scale training stays one.
-
-    Args:
-        cfg: a whole config; it is changed.
-        size: pixels of the longer side.
-
-    Raises:
-        ConfigError: the size is too small, or no step of the test pipeline resizes.
-    """
-    if size < 32:
-        raise ConfigError(f"--image-size must be at least 32 pixels, but got {size}")
-    pipeline = innermost_dataset(cfg.val_dataloader.dataset).pipeline
-    scales = [step.scale for step in pipeline_steps(pipeline) if "scale" in step]
-    if not scales:
-        raise ConfigError("no step of the test pipeline has a scale to change")
-    factor = size / max(scales[0])
-    for split in ("train", "val", "test"):
-        dataset = innermost_dataset(cfg[f"{split}_dataloader"].dataset)
-        for step in pipeline_steps(dataset.pipeline):
-            if "scale" in step:
-                # Square: the longer side of any image, however it lies, is the size.
-                step.scale = (size, size)
-            for name in ("scales", "crop_size"):
-                if name in step:
-                    step[name] = _scaled(step[name], factor)
-
-
-def set_epochs(cfg: Config, epochs: int) -> None:
-    """Train for so many epochs, the learning rate's curve in proportion.
-
-    Args:
-        cfg: a whole config with an epoch-based training; it is changed.
-        epochs: how many.
-
-    Raises:
-        ConfigError: the number is not positive, or the training counts iterations.
-    """
-    if epochs < 1:
-        raise ConfigError(f"--epochs must be at least 1, but got {epochs}")
-    before = cfg.train_cfg.get("max_epochs")
-    if before is None:
-        raise ConfigError("--epochs needs a config that trains by epochs")
-    cfg.train_cfg.max_epochs = epochs
-    schedulers = cfg.get("param_scheduler") or []
-    for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
-        if not scheduler.get("by_epoch", True):
-            continue  # The warm-up counts iterations.
-        for name in ("begin", "end", "T_max"):
-            if name in scheduler:
-                scheduler[name] = round(scheduler[name] * epochs / before)
-        if "milestones" in scheduler:
-            scheduler["milestones"] = [
-                max(1, round(milestone * epochs / before))
-                for milestone in scheduler["milestones"]
-            ]
 
 
 def _annotation_file(root: Path, split: str, given: str | None) -> Path:
@@ -239,8 +178,7 @@ def _no_images(root: Path, source: DataSource, content: Any) -> str:
     return f"{source.ann_file} lists {names[0]}, which is in none of {folders}"
 
 
-def _scaled(sizes: Any, factor: float) -> Any:
-    """The same numbers, pairs or lists of them, times a factor."""
-    if isinstance(sizes, list | tuple):
-        return type(sizes)(_scaled(size, factor) for size in sizes)
-    return max(1, round(sizes * factor))
+def _relative(path: Path, root: Path) -> str:
+    """A path in a folder relative to it, another as it is from anywhere."""
+    path, root = path.absolute(), root.absolute()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()

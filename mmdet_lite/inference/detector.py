@@ -1,6 +1,7 @@
 """mmdet's inferencer for a config and weights that fit each other."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmdet.apis import DetInferencer
@@ -50,10 +51,7 @@ def load_detector(
     visualizer = cfg.get("visualizer") or {"type": "DetLocalVisualizer"}
     visualizer["vis_backends"] = None  # Nothing is logged.
     cfg.visualizer = visualizer
-    if "classes" not in checkpoint.get("meta", {}).get("dataset_meta", {}):
-        classes = _classes_of(cfg)
-    else:
-        classes = tuple(checkpoint["meta"]["dataset_meta"]["classes"])
+    classes = _classes_of_checkpoint(checkpoint) or _classes_of(cfg)
     heads = cfg.model.get("bbox_head", {})
     num_classes = None if isinstance(heads, list) else heads.get("num_classes")
     if num_classes is not None and len(classes) != num_classes:
@@ -61,14 +59,26 @@ def load_detector(
             f"model.bbox_head.num_classes is {num_classes}, but there are names of "
             f"{len(classes)} classes: {', '.join(classes[:10])}"
         )
-    detector = DetInferencer(cfg, str(weights), device, show_progress=False)
+    detector = _Inferencer(cfg, str(weights), device, show_progress=False)
     try:
         require_whole_fit(fit_of(detector.model, weights_of(checkpoint)))
     except CheckpointMismatchError as error:
         raise ConfigError(f"{weights} does not fit the model: {error}") from error
-    detector.model.dataset_meta["classes"] = classes
-    detector.visualizer.dataset_meta = detector.model.dataset_meta
+    meta = detector.model.dataset_meta
+    meta["classes"] = classes
+    if isinstance(meta["palette"], list) and len(meta["palette"]) < len(classes):
+        meta["palette"] = None  # Of another data set; the visualizer has others.
+    detector.visualizer.dataset_meta = meta
     return detector
+
+
+class _Inferencer(DetInferencer):
+    """mmdet's, for weights of a training that knew nothing of its data as well."""
+
+    def _load_weights_to_model(self, model, checkpoint, cfg) -> None:
+        meta = checkpoint.get("meta") or {}
+        checkpoint["meta"] = {k: v for k, v in meta.items() if v is not None}
+        super()._load_weights_to_model(model, checkpoint, cfg)
 
 
 def _require_device(device: str) -> None:
@@ -78,6 +88,15 @@ def _require_device(device: str) -> None:
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"--device {device} cannot be used: {reason}") from error
+
+
+def _classes_of_checkpoint(checkpoint: dict[str, Any]) -> tuple[str, ...]:
+    """The names that mmdet of any version left in a checkpoint, empty without any."""
+    meta = checkpoint.get("meta") or {}
+    # 3.0's release candidates had names in capitals, 2.x had them in meta itself.
+    meta = {**meta, **(meta.get("dataset_meta") or {})}
+    classes = meta.get("classes") or meta.get("CLASSES") or ()
+    return (classes,) if isinstance(classes, str) else tuple(classes)
 
 
 def _classes_of(cfg: Config) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
 """Detect in pictures and videos, draw what was found and write it down."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import numpy as np
 import torch
 from mmcv.transforms import LoadImageFromFile
 from mmdet.apis import DetInferencer
-from mmdet.structures import DetDataSample
 from rich.progress import track
 
 from ..errors import ConfigError
+from .finder import Finder
 from .results import Results
 from .sources import Source
 
@@ -32,14 +31,14 @@ class Outcome:
         images: pictures that were read.
         frames: frames of videos that were read.
         detections: what was found in them.
-        unreadable: files that could not be read.
+        unusable: files that could not be used, or not all frames of them, and why.
     """
 
     results: Path
     images: int = 0
     frames: int = 0
     detections: int = 0
-    unreadable: list[Path] = field(default_factory=list)
+    unusable: dict[Path, str] = field(default_factory=dict)
 
 
 def detect_to_folder(
@@ -55,7 +54,8 @@ def detect_to_folder(
 
     Pictures of any sizes share a batch: mmdet pads them, and their boxes come back in
     pixels of each file. A video keeps its size and its frame rate. A file that cannot
-    be read is passed over.
+    be read, or that the test pipeline does not take, is passed over. What was found
+    until an error or Ctrl-C ends the run is written all the same.
 
     Args:
         detector: of :func:`~mmdet_lite.inference.load_detector`.
@@ -69,7 +69,7 @@ def detect_to_folder(
         info: goes to ``info`` of the file.
 
     Returns:
-        Outcome: what was read, found and could not be read.
+        Outcome: what was read, found and could not be used.
 
     Raises:
         ConfigError: a class is not the model's, the batch size is below 1 or the
@@ -84,73 +84,32 @@ def detect_to_folder(
     out = Path(out)
     results = Results(names)
     outcome = Outcome(out / RESULTS_FILE)
-    find = _Finder(detector, score_thr, keep, batch_size)
-
-    pictures = [source for source in sources if not source.is_video]
-    readable = _read_pictures(pictures, detector, outcome.unreadable)
-    for source, image, sample in find(readable):
-        target = out / source.target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        mmcv.imwrite(find.draw(image, sample), str(target))
-        results.add_image(
-            sample.pred_instances,
-            file_name=source.path.as_posix(),
-            height=image.shape[0],
-            width=image.shape[1],
-            drawn=source.target.as_posix(),
-        )
-        outcome.images += 1
-    for source in sources:
-        if source.is_video:
-            frames = _detect_in_video(find, source, out, results)
-            outcome.frames += frames
-            if not frames:
-                outcome.unreadable.append(source.path)
-    outcome.detections = len(results.annotations)
-    results.write(outcome.results, info or {})
+    find = Finder(detector, score_thr, keep, batch_size)
+    try:
+        for source, image, sample in find(
+            _read_pictures(sources, detector, outcome.unusable),
+            lambda source, reason: outcome.unusable.update({source.path: reason}),
+        ):
+            target = out / source.target
+            target.parent.mkdir(parents=True, exist_ok=True)
+            mmcv.imwrite(find.draw(image, sample), str(target))
+            results.add_image(
+                sample.pred_instances,
+                file_name=source.path.as_posix(),
+                height=image.shape[0],
+                width=image.shape[1],
+                drawn=source.target.as_posix(),
+            )
+            outcome.images += 1
+        for source in sources:
+            if source.is_video:
+                outcome.frames += _detect_in_video(
+                    find, source, out, results, outcome.unusable
+                )
+    finally:
+        outcome.detections = len(results.annotations)
+        results.write(outcome.results, info or {})
     return outcome
-
-
-class _Finder:
-    """Runs the model on batches, and draws what is kept of its predictions."""
-
-    def __init__(
-        self,
-        detector: DetInferencer,
-        score_thr: float,
-        keep: torch.Tensor | None,
-        batch_size: int,
-    ) -> None:
-        self.detector = detector
-        self.score_thr = score_thr
-        self.keep = keep
-        self.batch_size = batch_size
-
-    def __call__(
-        self, images: Iterable[tuple[Any, np.ndarray]]
-    ) -> Iterator[tuple[Any, np.ndarray, DetDataSample]]:
-        """Yield each image, (height, width, 3) BGR, with what was found in it."""
-        images = iter(images)
-        while batch := list(islice(images, self.batch_size)):
-            arrays = [array for _, array in batch]
-            (inputs,) = self.detector.preprocess(arrays, self.batch_size)
-            samples = self.detector.forward(inputs[1])
-            for (key, array), sample in zip(batch, samples, strict=True):
-                found = sample.pred_instances.cpu()
-                chosen = found.scores >= self.score_thr
-                if self.keep is not None:
-                    chosen &= torch.isin(found.labels, self.keep)
-                sample.pred_instances = found[chosen]
-                yield key, array, sample
-
-    def draw(self, image: np.ndarray, sample: DetDataSample) -> np.ndarray:
-        """Draw boxes on a copy of an image; (height, width, 3) BGR both."""
-        visualizer = self.detector.visualizer
-        # What is shown was chosen already, those with a score of 0 too.
-        visualizer.add_datasample(
-            "", mmcv.bgr2rgb(image), sample, draw_gt=False, pred_score_thr=-1.0
-        )
-        return mmcv.rgb2bgr(visualizer.get_image())
 
 
 def _labels_of(
@@ -167,37 +126,46 @@ def _labels_of(
 
 
 def _read_pictures(
-    sources: Sequence[Source], detector: DetInferencer, unreadable: list[Path]
+    sources: Sequence[Source], detector: DetInferencer, unusable: dict[Path, str]
 ) -> Iterator[tuple[Source, np.ndarray]]:
     load = _loader(detector)
-    for source in track(sources, "pictures") if sources else ():
-        image = load(source.path)
-        if image is None:
-            unreadable.append(source.path)
+    pictures = [source for source in sources if not source.is_video]
+    for source in track(pictures, "pictures") if pictures else ():
+        try:
+            image = load(source.path)
+        # OpenCV raises, or returns nothing, by what is wrong with the file.
+        except (
+            AssertionError,
+            AttributeError,
+            OSError,
+            ValueError,
+            cv2.error,
+        ) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            unusable[source.path] = reason or "cannot be read as a picture"
         else:
             yield source, image
 
 
-def _loader(detector: DetInferencer) -> Callable[[Path], np.ndarray | None]:
-    """What reads a file as the test pipeline does; None for one that it cannot."""
+def _loader(detector: DetInferencer) -> Callable[[Path], np.ndarray]:
+    """What reads a file as the test pipeline does."""
     steps: list[Any] = detector.pipeline.transforms
     loaders = [step.from_file for step in steps if hasattr(step, "from_file")]
     from_file: LoadImageFromFile = loaders[0]
-
-    def load(path: Path) -> np.ndarray | None:
-        # OpenCV raises, or returns nothing, by what is wrong with the file.
-        try:
-            return from_file({"img_path": str(path)})["img"].astype(np.uint8)
-        except (AssertionError, AttributeError, OSError, ValueError, cv2.error):
-            return None
-
-    return load
+    return lambda path: from_file({"img_path": str(path)})["img"].astype(np.uint8)
 
 
-def _detect_in_video(find: _Finder, source: Source, out: Path, results: Results) -> int:
-    """Write the drawn video; the number of frames that could be read."""
+def _detect_in_video(
+    find: Finder,
+    source: Source,
+    out: Path,
+    results: Results,
+    unusable: dict[Path, str],
+) -> int:
+    """Write the drawn video; the number of frames that were detected in."""
     with mmcv.VideoReader(str(source.path)) as reader:
         if not reader.opened or reader.width < 1 or reader.height < 1:
+            unusable[source.path] = "cannot be read as a video"
             return 0
         # A file that tells none plays at the rate of films on most players.
         frame_rate = reader.fps if reader.fps > 0 else 25.0
@@ -206,25 +174,36 @@ def _detect_in_video(find: _Finder, source: Source, out: Path, results: Results)
         )
         writer = video_id = None
         count = 0
-        for frame_id, image, sample in find(frames):
-            height, width = image.shape[:2]
-            if writer is None:
-                video = {
-                    "file_name": source.path.as_posix(),
-                    "height": height,
-                    "width": width,
-                }
-                video_id = results.add_video(
-                    **video, frame_rate=frame_rate, drawn=source.target.as_posix()
+        try:
+            for frame_id, image, sample in find(
+                frames,
+                lambda frame_id, reason: unusable.update(
+                    {source.path: f"frame {frame_id}: {reason}"}
+                ),
+            ):
+                height, width = image.shape[:2]
+                if writer is None:
+                    video = {
+                        "file_name": source.path.as_posix(),
+                        "height": height,
+                        "width": width,
+                    }
+                    video_id = results.add_video(
+                        **video, frame_rate=frame_rate, drawn=source.target.as_posix()
+                    )
+                    writer = _open_writer(
+                        out / source.target, frame_rate, width, height
+                    )
+                writer.write(find.draw(image, sample))
+                results.add_image(
+                    sample.pred_instances, **video, video_id=video_id, frame_id=frame_id
                 )
-                writer = _open_writer(out / source.target, frame_rate, width, height)
-            writer.write(find.draw(image, sample))
-            results.add_image(
-                sample.pred_instances, **video, video_id=video_id, frame_id=frame_id
-            )
-            count += 1
-        if writer is not None:
-            writer.release()
+                count += 1
+        finally:
+            if writer is not None:
+                writer.release()
+    if not count:
+        unusable.setdefault(source.path, "has no frame that can be read")
     return count
 
 

@@ -11,6 +11,8 @@ from ..errors import ConfigError
 VIDEO_EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 """Ends of the names of videos, lower case."""
 
+_FOLDERS = ("pictures", "videos")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -32,7 +34,8 @@ def find_sources(inputs: Iterable[str | Path], out: str | Path) -> list[Source]:
     """List the pictures and videos of files and folders, these with their subfolders.
 
     What kind a file is tells the end of its name, in upper or lower case; others that
-    lie in a folder are passed over, and so are the results of an earlier run.
+    lie in a folder are passed over, and so are the results of an earlier run, in
+    ``pictures/`` and ``videos/`` of the folder for the results.
 
     Args:
         inputs: paths of files and folders.
@@ -42,8 +45,8 @@ def find_sources(inputs: Iterable[str | Path], out: str | Path) -> list[Source]:
         list[Source]: files in the order given, those of a folder by name.
 
     Raises:
-        ConfigError: a path does not exist, a file has another kind of name, or a
-            folder holds no picture and no video.
+        ConfigError: a path does not exist, a file has another kind of name, a folder
+            holds no picture and no video, or what is drawn of a file would replace it.
     """
     sources: list[Source] = []
     taken: set[Path] = set()
@@ -52,7 +55,10 @@ def find_sources(inputs: Iterable[str | Path], out: str | Path) -> list[Source]:
             files = _files_of(given, Path(out))
             names = [file.relative_to(given) for file in files]
             if not files:
-                raise ConfigError(f"the folder {given} holds no picture and no video")
+                raise ConfigError(
+                    f"the folder {given} holds no picture and no video, apart from "
+                    f"what {out} has of an earlier run"
+                )
         elif given.is_file():
             if _kind(given) is None:
                 known = ", ".join((*IMG_EXTENSIONS, *VIDEO_EXTENSIONS))
@@ -68,6 +74,10 @@ def find_sources(inputs: Iterable[str | Path], out: str | Path) -> list[Source]:
             target = next(
                 path for path in _targets(name, is_video) if path not in taken
             )
+            if (Path(out) / target).resolve() == file.resolve():
+                raise ConfigError(
+                    f"what is drawn of {file} would replace it: name another --out"
+                )
             taken.add(target)
             sources.append(Source(file, target, is_video))
     return sources
@@ -81,16 +91,14 @@ def _kind(path: Path) -> str | None:
 
 
 def _files_of(folder: Path, out: Path) -> list[Path]:
+    results = [(out / name).resolve() for name in _FOLDERS]
     return [
         file
         for file in sorted(folder.rglob("*"))
         if file.is_file()
         and _kind(file)
         and not file.name.startswith(".")
-        and not (
-            out.resolve() != folder.resolve()
-            and file.resolve().is_relative_to(out.resolve())
-        )
+        and not any(file.resolve().is_relative_to(result) for result in results)
     ]
 
 
@@ -102,7 +110,7 @@ def _targets(name: Path, is_video: bool) -> Iterator[Path]:
         suffix = ".mp4"
     elif suffix.lower() == ".pgm":
         suffix = ".png"
-    folder = Path("videos" if is_video else "pictures") / name.parent
+    folder = Path(_FOLDERS[is_video]) / name.parent
     yield folder / f"{name.stem}{suffix}"
     count = 2
     while True:

@@ -3,25 +3,26 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+import torch
+from mmdet.registry import DATASETS
+from mmdet.structures import DetDataSample
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.structures import InstanceData
 
-from mmdet_lite.cli import (
-    check_data,
-    read_config,
-    set_epochs,
-    set_image_size,
-    use_own_data,
-)
+from mmdet_lite.cli import check_data, read_config, use_own_data
 from mmdet_lite.errors import ConfigError
 
 SMALL = "lite-dino_h3l1-2p1x3_effnet-lite0_1xb2-8e_bccd.py"
-COCO = "lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"
 
 
 @pytest.fixture
 def read(repository):
     def read_by_name(name=SMALL):
-        return read_config(str(repository / "configs" / "lite_detr" / name))
+        if not name.startswith("mmdet::"):
+            name = str(repository / "configs" / "lite_detr" / name)
+        return read_config(name)
 
     return read_by_name
 
@@ -134,44 +135,126 @@ def test_what_does_not_fit_is_named(read, layout):
         use_own_data(read(), root / "nowhere")
 
 
-def test_the_size_of_all_images_changes(read):
+def test_an_absolute_file_may_lie_anywhere(read, digits_root, tmp_path, monkeypatch):
+    shutil.copy(digits_root / "train.json", tmp_path / "other.json")
+    monkeypatch.chdir(digits_root.parent)
+    for file, expected in (
+        (digits_root / "train.json", "train.json"),
+        (tmp_path / "other.json", str(tmp_path / "other.json")),
+    ):
+        cfg = read()
+        use_own_data(cfg, digits_root.name, str(file))
+        assert cfg.train_dataloader.dataset.ann_file == expected
+        assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 8
+        check_data(cfg)
+
+
+@pytest.mark.parametrize("num_classes", [2, 100])
+def test_any_number_of_classes_is_drawn(read, digits_root, tmp_path, num_classes):
+    root = tmp_path / "many"
+    shutil.copytree(digits_root, root)
+    for name in ("train.json", "val.json"):
+        content = json.loads((root / name).read_text())
+        content["categories"] = [
+            {"id": i, "name": f"class {i}"} for i in range(num_classes)
+        ]
+        for row in content["annotations"]:
+            row["category_id"] = num_classes - 1
+        (root / name).write_text(json.dumps(content))
     cfg = read()
-    set_image_size(cfg, 448)
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        (resize,) = [s for s in loader.dataset.pipeline if s.type == "Resize"]
-        assert resize.scale == (448, 448)
+    use_own_data(cfg, root)
+    visualizer = DetLocalVisualizer()
+    visualizer.dataset_meta = DATASETS.build(cfg.val_dataloader.dataset).metainfo
+    instances = InstanceData(
+        bboxes=torch.tensor([[8.0, 8, 40, 40], [50, 50, 90, 90]]),
+        scores=torch.ones(2),
+        labels=torch.tensor([0, num_classes - 1]),
+    )
+    sample = DetDataSample(pred_instances=instances, gt_instances=instances)
+    image = np.zeros((96, 96, 3), np.uint8)
+    visualizer.add_datasample("", image, sample)
+    drawn = visualizer.get_image()
+    assert drawn.any()
+    # A class has its colour, whichever others are drawn.
+    sample.gt_instances = instances[:1]
+    visualizer.add_datasample("", image, sample, draw_pred=False)
+    np.testing.assert_array_equal(visualizer.get_image()[6:10], drawn[6:10, :96])
 
 
-def test_a_multi_scale_training_stays_one(read):
-    cfg = read(COCO)
-    set_image_size(cfg, 666)  # half of 1333
-    assert cfg.val_dataloader.dataset.pipeline[1].scale == (666, 666)
-    plain, cropped = cfg.train_dataloader.dataset.pipeline[3].transforms
-    assert plain[0].scales[0] == (240, 666)
-    assert cropped[0].scales == [(200, 2098), (250, 2098), (300, 2098)]
-    assert cropped[1].crop_size == (192, 300)
+@pytest.fixture
+def with_masks(digits_root, tmp_path):
+    """The digits with a polygon around every box."""
+    root = tmp_path / "masks"
+    shutil.copytree(digits_root, root)
+    for name in ("train.json", "val.json"):
+        content = json.loads((root / name).read_text())
+        for row in content["annotations"]:
+            x, y, w, h = row["bbox"]
+            row["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        (root / name).write_text(json.dumps(content))
+    return root
 
 
-def test_the_learning_rate_goes_along_with_the_epochs(read):
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", ["bbox_head"]),
+        ("mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", ["bbox_head", "mask_head"]),
+        ("cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py", ["bbox_head"] * 3),
+        ("cityscapes/mask-rcnn_r50_fpn_1x_cityscapes.py", ["bbox_head", "mask_head"]),
+    ],
+)
+def test_detectors_of_several_heads_are_pointed_at_it(read, with_masks, name, heads):
+    cfg = read(f"mmdet::{name}")
+    use_own_data(cfg, with_masks)
+    found = [
+        head.num_classes
+        for part in dict.fromkeys(heads)
+        for head in _as_list(cfg.model.roi_head[part])
+    ]
+    assert found == [10] * len(heads)
+    (metric,) = _as_list(cfg.test_evaluator)
+    assert metric.type == "CocoMetric"
+    assert metric.ann_file == str(with_masks / "val.json")
+    check_data(cfg)
+
+
+def _as_list(part):
+    return part if isinstance(part, list) else [part]
+
+
+def test_a_loss_of_so_many_classes_goes_along(read, digits_root):
     cfg = read()
-    set_epochs(cfg, 20)
-    assert cfg.train_cfg.max_epochs == 20
-    warm_up, cosine = cfg.param_scheduler
-    assert warm_up.end == 50
-    assert (cosine.end, cosine.T_max) == (20, 20)
-    cfg = read(COCO)
-    set_epochs(cfg, 12)
-    (steps,) = cfg.param_scheduler
-    assert (steps.end, steps.milestones) == (12, [10])
+    cfg.model.bbox_head.loss_cls = {"type": "SeesawLoss", "num_classes": 3}
+    use_own_data(cfg, digits_root)
+    assert cfg.model.bbox_head.loss_cls.num_classes == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", "masks .* have no segmentation"),
+        ("htc/htc_r50_fpn_1x_coco.py", r"maps of semantic segmentation \(with_seg"),
+        ("pascal_voc/faster-rcnn_r50_fpn_1x_voc0712.py", "RepeatDataset joins 2"),
+        ("wider_face/retinanet_r50_fpn_1x_widerface.py", "has WIDERFaceDataset"),
+        ("lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py", "has LVISV1Dataset"),
+    ],
+)
+def test_configs_of_other_data_are_refused(read, digits_root, name, message):
+    with pytest.raises(ConfigError, match=message):
+        use_own_data(read(f"mmdet::{name}"), digits_root)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda cfg: set_epochs(cfg, 0), "--epochs must be at least 1"),
-        (lambda cfg: set_image_size(cfg, 8), "--image-size must be at least 32"),
+        (lambda cfg: cfg.pop("val_dataloader"), "needs a config with a val_dataloader"),
+        (lambda cfg: cfg.pop("val_evaluator"), "needs a config with a CocoMetric"),
+        (lambda cfg: cfg.model.pop("bbox_head"), "LiteDINO has none"),
     ],
 )
-def test_numbers_that_make_no_sense_are_refused(read, change, message):
+def test_configs_without_a_part_are_refused(read, digits_root, change, message):
+    cfg = read()
+    change(cfg)
     with pytest.raises(ConfigError, match=message):
-        change(read())
+        use_own_data(cfg, digits_root)

@@ -45,7 +45,24 @@ def test_a_large_image_is_warned_of(run, folder, monkeypatch):
 
 
 def test_an_unreadable_file_is_counted_in_the_status(run, folder, tmp_path):
-    assert run(folder) == (1, "error: 1 files could not be read")
+    assert run(folder) == (1, "error: 1 files could not be used")
+    assert (tmp_path / "out" / "detections.json").is_file()
+
+
+def test_options_that_are_none_are_refused(run, folder):
+    status, line = run(folder / "a.png", more=["--cfg-options", "foo"])
+    assert status == 2
+    assert line.endswith("error: --cfg-options takes KEY=VALUE, but got 'foo'")
+
+
+def test_ctrl_c_leaves_what_was_found(run, folder, tmp_path, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmcv.imwrite", interrupt)
+    status, line = run(folder)
+    assert status == 130
+    assert line == f"interrupted: {tmp_path / 'out'} has what was found so far"
     assert (tmp_path / "out" / "detections.json").is_file()
 
 
@@ -59,6 +76,7 @@ def test_faults_are_one_line_before_the_work(run, folder, weights, tmp_path):
         run(picture, weights="gone.pth"),
         run(picture, weights=tmp_path / "text.pth"),
         run(picture, out=tmp_path / "file"),
+        run(picture, more=["--cfg-options", "model.bbox_head.num_classes=3"]),
         run(picture, out=tmp_path / "file" / "below"),
     ):
         assert status == 2

@@ -18,7 +18,7 @@ def test_pictures_of_mixed_sizes_are_found_as_mmdet_finds_them(
     out = tmp_path / "out"
     sources = find_sources([folder], out)
     outcome = detect_to_folder(detector, sources, out, batch_size, score_thr=0)
-    assert outcome.unreadable == [folder / "cut.png"]
+    assert outcome.unusable == {folder / "cut.png": "cannot be read as a picture"}
     files = [str(folder / name) for name in ("a.png", "b.JPG", "more/a.png")]
     coco = COCO(outcome.results)
     assert [row["file_name"] for row in coco.loadImgs(coco.getImgIds())] == files
@@ -89,7 +89,7 @@ def test_a_video_keeps_size_and_frame_rate(detector, video, tmp_path):
     sources = find_sources([video, broken], tmp_path)
     outcome = detect_to_folder(detector, sources, tmp_path, 2, score_thr=0)
     assert outcome.frames == 3
-    assert outcome.unreadable == [broken]
+    assert outcome.unusable == {broken: "cannot be read as a video"}
     content = json.loads(outcome.results.read_text())
     assert content["videos"] == [
         {
@@ -113,3 +113,54 @@ def test_a_video_keeps_size_and_frame_rate(detector, video, tmp_path):
         # Compression changes shades a little, boxes change them a lot.
         assert np.abs(after.astype(int) - before).max() > 60
     assert not drawn.read()[0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_picture_that_the_pipeline_does_not_take_is_passed_over(
+    detector, folder, tmp_path, batch_size
+):
+    line = folder / "a_line.png"  # Between the others.
+    cv2.imwrite(str(line), np.zeros((1, 1000, 3), np.uint8))
+    out = tmp_path / "out"
+    sources = find_sources([folder], out)
+    outcome = detect_to_folder(detector, sources, out, batch_size, score_thr=0)
+    assert list(outcome.unusable) == [line, folder / "cut.png"]
+    assert outcome.unusable[line].startswith("the test pipeline fails at 1000×1: ")
+    assert "\n" not in outcome.unusable[line]
+    rows = json.loads(outcome.results.read_text())["images"]
+    names = [str(folder / name) for name in ("a.png", "b.JPG", "more/a.png")]
+    assert [row["file_name"] for row in rows] == names
+
+
+def test_a_video_that_the_pipeline_does_not_take_is_passed_over(detector, tmp_path):
+    path = tmp_path / "line.avi"
+    codec = cv2.VideoWriter.fourcc(*"MJPG")
+    writer = cv2.VideoWriter(str(path), codec, 5, (1000, 1))
+    writer.write(np.zeros((1, 1000, 3), np.uint8))
+    writer.release()
+    outcome = detect_to_folder(detector, find_sources([path], tmp_path), tmp_path)
+    assert outcome.frames == 0
+    assert "frame 0: the test pipeline fails at 1000×1" in outcome.unusable[path]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_was_found_before_the_end_is_written(
+    detector, folder, video, tmp_path, monkeypatch, error
+):
+    add_datasample = detector.visualizer.add_datasample
+    calls = []
+
+    def draw_three(*args, **kwargs):
+        calls.append(args)
+        if len(calls) > 3:
+            raise error
+        add_datasample(*args, **kwargs)
+
+    monkeypatch.setattr(detector.visualizer, "add_datasample", draw_three)
+    sources = find_sources([folder / "a.png", video], tmp_path)
+    with pytest.raises(error):
+        detect_to_folder(detector, sources, tmp_path, score_thr=0)
+    rows = json.loads((tmp_path / "detections.json").read_text())["images"]
+    assert [row.get("frame_id") for row in rows] == [None, 0, 1]
+    drawn = cv2.VideoCapture(str(tmp_path / "videos" / "film.mp4"))
+    assert [drawn.read()[0] for _ in range(3)] == [True, True, False]

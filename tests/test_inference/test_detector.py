@@ -1,7 +1,13 @@
 """Only weights that fill the model, on a device that there is, are taken."""
 
+from copy import deepcopy
+
+import numpy as np
 import pytest
 import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.inference import load_detector
@@ -15,6 +21,53 @@ def test_names_of_classes_come_from_the_config_where_weights_have_none(
     torch.save({"state_dict": state_dict}, bare)
     detector = load_detector(digits_config, bare, "cpu")
     assert detector.model.dataset_meta["classes"] == tuple("0123456789")
+
+
+NAMES = tuple("abcdefghij")
+DIGITS = tuple("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("meta", "names"),
+    [
+        ({"dataset_meta": {"classes": list(NAMES)}}, NAMES),
+        ({"dataset_meta": {"CLASSES": NAMES}}, NAMES),  # 3.0's release candidates
+        ({"CLASSES": NAMES}, NAMES),  # mmdet 2.x
+        ({"dataset_meta": None}, DIGITS),
+        ({"dataset_meta": {}}, DIGITS),
+        (None, DIGITS),
+    ],
+)
+def test_names_of_classes_are_those_that_any_mmdet_left(
+    digits_config, weights, tmp_path, meta, names
+):
+    state_dict = torch.load(weights)["state_dict"]
+    torch.save({"state_dict": state_dict, "meta": meta}, tmp_path / "named.pth")
+    detector = load_detector(digits_config, tmp_path / "named.pth", "cpu")
+    assert detector.model.dataset_meta["classes"] == names
+    assert detector.visualizer.dataset_meta["classes"] == names
+
+
+def test_more_classes_than_the_configs_data_set_has_colours_are_drawn(
+    digits_config, tmp_path
+):
+    cfg = deepcopy(digits_config)
+    cfg.model.bbox_head.num_classes = 100
+    names = [f"class {i}" for i in range(100)]
+    cfg.test_dataloader.dataset.metainfo = {"classes": names}
+    model = MODELS.build(deepcopy(cfg.model))
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "a.pth")
+    detector = load_detector(cfg, tmp_path / "a.pth", "cpu")
+    sample = DetDataSample(
+        pred_instances=InstanceData(
+            bboxes=torch.tensor([[8.0, 8, 40, 40]]),
+            scores=torch.ones(1),
+            labels=torch.tensor([99]),
+        )
+    )
+    image = np.zeros((64, 64, 3), np.uint8)
+    detector.visualizer.add_datasample("", image, sample, draw_gt=False)
+    assert detector.visualizer.get_image().any()
 
 
 @pytest.mark.parametrize(

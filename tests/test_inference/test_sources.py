@@ -33,9 +33,23 @@ def test_equal_names_do_not_overwrite_each_other(tree, tmp_path):
     assert paths(sources) == [("pictures/a.png", False), ("pictures/a_2.png", False)]
 
 
-def test_results_of_an_earlier_run_are_passed_over(tree):
-    out = tree / "sub"
-    assert "pictures/sub/a.png" not in dict(paths(find_sources([tree], out)))
+@pytest.mark.parametrize("place", ["in", ".", "in/sub", "in/new"])
+def test_results_of_an_earlier_run_are_passed_over(tree, tmp_path, place):
+    out = tmp_path / place
+    first = paths(find_sources([tree], out))
+    assert len(first) == 4
+    for target, _ in first:
+        (out / target).parent.mkdir(parents=True, exist_ok=True)
+        (out / target).touch()
+    assert paths(find_sources([tree], out)) == first
+
+
+def test_a_file_is_not_replaced_by_what_is_drawn_of_it(tree):
+    (tree / "sub").rename(tree / "pictures")
+    with pytest.raises(ConfigError, match="would replace it: name another --out"):
+        find_sources([tree / "pictures" / "a.png"], tree)
+    with pytest.raises(ConfigError, match=r"apart from what .* has of an earlier run"):
+        find_sources([tree / "pictures"], tree)
 
 
 @pytest.mark.parametrize(

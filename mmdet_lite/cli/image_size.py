@@ -1,0 +1,160 @@
+"""Change the size of the images that a config trains and tests on."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from mmdet.registry import TRANSFORMS
+from mmengine.config import Config, ConfigDict
+
+from ..errors import ConfigError
+
+# What transforms and batch augmentations call a size in pixels.
+_SIZES = (
+    "scale",
+    "scales",
+    "img_scale",
+    "size",
+    "crop_size",
+    "border",
+    "random_size_range",
+    "max_size",
+    "width",
+    "height",
+)
+
+
+def set_image_size(cfg: Config, size: int) -> None:
+    """Let no test image be longer than so many pixels, and train in proportion.
+
+    Every size of the pipelines changes by the factor by which that of the test images
+    does, so that a multi-scale training stays one and a mosaic is made of images of
+    the new size: the pipelines of every wrapper of a data set, those that a hook
+    switches to, ``tta_pipeline``, and the batch augmentations of the model. A single
+    size that keeps an image's shape becomes a square: however an image lies, its
+    longer side is what counts.
+
+    Args:
+        cfg: a whole config; it is changed.
+        size: pixels of the longer side.
+
+    Raises:
+        ConfigError: the size is too small, no step of the test pipeline resizes, or a
+            step has a size that cannot be changed.
+    """
+    if size < 32:
+        raise ConfigError(f"--image-size must be at least 32 pixels, but got {size}")
+    factor = size / _test_size(cfg)
+    # The test set may be the validation set itself.
+    for step in {id(step): step for step in _all_steps(cfg)}.values():
+        _resize(step, factor)
+
+
+def _test_size(cfg: Config) -> int:
+    """The longer side of the test images."""
+    loader = cfg.get("val_dataloader") or cfg.get("test_dataloader")
+    for step in _steps(list(_values_of("pipeline", loader))):
+        scale = step.get("max_size") or step.get("scale")
+        if scale and _name(step) != "InstaBoost":
+            return max(scale) if _is_pair(scale) else scale
+    raise ConfigError(
+        "--image-size: no step of the test pipeline has a scale to change"
+    )
+
+
+def _all_steps(cfg: Config) -> Iterator[ConfigDict]:
+    for split in ("train", "val", "test"):
+        yield from _steps(list(_values_of("pipeline", cfg.get(f"{split}_dataloader"))))
+    yield from _steps(list(_values_of("switch_pipeline", cfg.get("custom_hooks"))))
+    yield from _steps(cfg.get("tta_pipeline"))
+    yield from _steps(list(_values_of("batch_augments", cfg.get("model"))))
+
+
+def _steps(pipeline: Any) -> Iterator[ConfigDict]:
+    """Every step of a pipeline, those inside of choices and branches too."""
+    if isinstance(pipeline, dict):
+        if "type" in pipeline:
+            yield pipeline
+        if _name(pipeline) != "Albu":  # Its transforms are another library's.
+            yield from _steps(list(pipeline.values()))
+    elif isinstance(pipeline, list | tuple):
+        for step in pipeline:
+            yield from _steps(step)
+
+
+def _values_of(key: str, part: Any) -> Iterator[Any]:
+    """What is called so in a part of a config, however deep."""
+    if isinstance(part, dict):
+        for name, value in part.items():
+            if name == key:
+                yield value
+            else:
+                yield from _values_of(key, value)
+    elif isinstance(part, list | tuple):
+        for item in part:
+            yield from _values_of(key, item)
+
+
+def _resize(step: ConfigDict, factor: float) -> None:
+    if _name(step) == "Albu":
+        _require_no_size(step.get("transforms"))
+    if _name(step) == "InstaBoost" or "relative" in step.get("crop_type", ""):
+        return  # Ratios.
+    for name, value in {**_default_sizes(step), **step}.items():
+        if name not in _SIZES or value is None:
+            continue
+        try:
+            step[name] = _scaled(value, factor)
+        except TypeError as error:
+            raise ConfigError(
+                f"--image-size: {name} of {_name(step)} should be pixels, but is "
+                f"{value!r}"
+            ) from error
+        if name == "scale" and step.get("keep_ratio") and _is_pair(value):
+            step.scale = (max(step.scale),) * 2
+
+
+def _default_sizes(step: ConfigDict) -> dict[str, Any]:
+    """The size that a mosaic has where the config names none."""
+    kind = step.get("type")
+    cls = TRANSFORMS.get(kind) if isinstance(kind, str) else kind
+    for base in inspect.getmro(cls) if cls else ():
+        parameters = inspect.signature(base).parameters
+        if "img_scale" in parameters:
+            return {"img_scale": parameters["img_scale"].default}
+    return {}
+
+
+def _scaled(sizes: Any, factor: float) -> Any:
+    """The same numbers, pairs or lists of them, times a factor.
+
+    Raises:
+        TypeError: there is something else among them.
+    """
+    if isinstance(sizes, list | tuple):
+        return type(sizes)(_scaled(size, factor) for size in sizes)
+    if not isinstance(sizes, int):
+        raise TypeError
+    if sizes in (-1, 0):
+        return sizes  # As long as it gets, and none.
+    return round(sizes * factor) or (1 if sizes > 0 else -1)
+
+
+def _is_pair(sizes: Any) -> bool:
+    return isinstance(sizes, list | tuple) and all(isinstance(s, int) for s in sizes)
+
+
+def _name(step: ConfigDict) -> str:
+    kind = step.get("type")
+    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+    return name.rpartition(".")[2]
+
+
+def _require_no_size(transforms: Any) -> None:
+    """Refuse transforms of Albumentations that have sizes of their own."""
+    for step in _steps(transforms):
+        if sizes := [name for name in (*_SIZES, "min_max_height") if name in step]:
+            raise ConfigError(
+                f"--image-size does not change Albumentations' {_name(step)}, which "
+                f"has {', '.join(sizes)}"
+            )

@@ -1,0 +1,99 @@
+"""--epochs changes how long a config trains, and its schedule in proportion."""
+
+import pytest
+import torch
+from mmdet.registry import PARAM_SCHEDULERS
+
+from mmdet_lite.cli import read_config, set_epochs
+from mmdet_lite.errors import ConfigError
+
+SMALL = "lite-dino_h3l1-2p1x3_effnet-lite0_1xb2-8e_bccd.py"
+COCO = "lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"
+
+
+@pytest.fixture
+def read(repository):
+    def read_by_name(name=SMALL):
+        if not name.startswith("mmdet::"):
+            name = str(repository / "configs" / "lite_detr" / name)
+        return read_config(name)
+
+    return read_by_name
+
+
+def test_the_learning_rate_goes_along_with_the_epochs(read):
+    cfg = read()
+    set_epochs(cfg, 20)
+    assert cfg.train_cfg.max_epochs == 20
+    warm_up, cosine = cfg.param_scheduler
+    assert warm_up.end == 50
+    assert (cosine.end, cosine.T_max) == (20, 20)
+    cfg = read(COCO)
+    set_epochs(cfg, 12)
+    (steps,) = cfg.param_scheduler
+    assert (steps.end, steps.milestones) == (12, [10])
+
+
+def rates(cfg, iterations):
+    """The learning rate of each iteration, as the config's schedulers set it."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    epoch_length = iterations // cfg.train_cfg.max_epochs
+    # Those that count epochs stay as they are within one.
+    schedulers = [
+        PARAM_SCHEDULERS.build(
+            {**scheduler, "optimizer": optimizer, "epoch_length": epoch_length}
+            if scheduler.get("convert_to_iter_based")
+            else {**scheduler, "optimizer": optimizer}
+        )
+        for scheduler in cfg.param_scheduler
+    ]
+    found = []
+    for iteration in range(1, iterations + 1):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        for scheduler in schedulers:
+            if not scheduler.by_epoch or iteration % epoch_length == 0:
+                scheduler.step()
+    return found
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 8, 300])
+def test_a_warm_up_before_a_cosine_stays_one_at_any_length(read, epochs):
+    cfg = read("mmdet::yolox/yolox_s_8xb8-300e_coco.py")
+    set_epochs(cfg, epochs)
+    found = rates(cfg, 10 * epochs)
+    top = found.index(max(found))
+    assert found[0] < 0.1
+    assert found[: top + 1] == sorted(found[: top + 1])
+    assert found[top] > 0.8
+    assert found[top:] == sorted(found[top:], reverse=True)
+    if epochs > 1:
+        assert found[-1] < 0.2
+    spans = [(s.begin, s.end) for s in cfg.param_scheduler]
+    assert all(begin < end for begin, end in spans)
+    if epochs == 300:
+        assert spans == [(0, 5), (5, 285), (285, 300)]
+
+
+def test_a_change_of_pipeline_goes_along(read):
+    cfg = read("mmdet::yolox/yolox_s_8xb8-300e_coco.py")
+    set_epochs(cfg, 100)
+    assert cfg.custom_hooks[0].num_last_epochs == 5  # of 15 in 300
+    cfg = read("mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py")
+    set_epochs(cfg, 30)
+    (switch,) = [hook for hook in cfg.custom_hooks if "switch_epoch" in hook]
+    assert switch.switch_epoch == 28  # of 280 in 300
+    assert cfg.train_cfg.dynamic_intervals == [(28, 1)]
+
+
+@pytest.mark.parametrize("train_cfg", [None, {"type": "IterBasedTrainLoop"}])
+def test_a_training_that_counts_no_epochs_is_refused(read, train_cfg):
+    cfg = read()
+    cfg.train_cfg = train_cfg
+    with pytest.raises(ConfigError, match="--epochs needs a config that trains by"):
+        set_epochs(cfg, 2)
+
+
+def test_numbers_that_make_no_sense_are_refused(read):
+    with pytest.raises(ConfigError, match="--epochs must be at least 1"):
+        set_epochs(read(), 0)
