@@ -176,7 +176,8 @@ def use_test_time_augmentation(cfg: Config) -> None:
             "flip",
             "flip_direction",
         )
-        flips = [{"type": "RandomFlip", "prob": prob} for prob in (1.0, 0.0)]
+        # The ground truth of the result is that of the first view.
+        flips = [{"type": "RandomFlip", "prob": prob} for prob in (0.0, 1.0)]
         dataset.pipeline[-1] = {
             "type": "TestTimeAug",
             "transforms": [flips, [pack]],
