@@ -116,6 +116,7 @@ def main() -> None:
             if args.show_dir:
                 # mmdet joins a relative folder to the work dir anew for every image.
                 args.show_dir = str(Path(args.show_dir).absolute())
+            provide_drawing(cfg)
             cfg = trigger_visualization_hook(cfg, args)
         check_data(cfg, splits=("test",))
         if is_exported:
@@ -154,6 +155,17 @@ def refuse_flags(args: argparse.Namespace, is_exported: bool) -> None:
                 f"--{flag} changes a model, but {args.checkpoint} is exported and runs "
                 "as it is: give its checkpoint"
             )
+
+
+def provide_drawing(cfg: Config) -> None:
+    """Give a config the hook and the visualizer that draw, where it has none."""
+    hooks = cfg.get("default_hooks") or {}
+    if not hooks.get("visualization"):
+        hook = {"type": "mmdet.DetVisualizationHook"}
+        cfg.default_hooks = {**hooks, "visualization": hook}
+    if not cfg.get("visualizer"):
+        # mmengine's own draws no boxes.
+        cfg.visualizer = {"type": "mmdet.DetLocalVisualizer"}
 
 
 def use_test_time_augmentation(cfg: Config) -> None:
