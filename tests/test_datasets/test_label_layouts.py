@@ -58,6 +58,33 @@ def test_lists_of_pictures_say_what_set_they_belong_to(digits_root, tmp_path):
         find_labels(tmp_path)
 
 
+@pytest.fixture
+def picture(digits_root):
+    """Path of a picture."""
+    return next((digits_root / "images").iterdir())
+
+
+def put(file, content=""):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, str):
+        file.write_text(content)
+    else:
+        shutil.copy(content, file)
+
+
+def test_pictures_that_share_a_label_file_are_named(picture, tmp_path):
+    put(tmp_path / "data.yaml", "train: train/images\nval: val/images\nnames: [a]")
+    for name in ("train/images/t0.jpg", "train/images/t0.png", "val/images/v.png"):
+        put(tmp_path / name, picture)
+    put(tmp_path / "train" / "labels" / "t0.txt", "0 .5 .5 .2 .2")
+    files = find_labels(tmp_path)
+    (problem,) = files.problems
+    assert problem.kind.title == "label files of several pictures"
+    assert problem.message.endswith("labels/t0.txt is that of t0.jpg, t0.png")
+    assert files.splits["train"] == []
+    assert [row.image.name for row in files.splits["val"]] == ["v.png"]
+
+
 def test_cocos_format_is_none_of_these_layouts(digits_root):
     assert find_labels(digits_root) is None
 

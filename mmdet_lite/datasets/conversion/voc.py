@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import ConfigError
 from ..problems import OTHER_SIZE, Problem, shown
 from .files import SPLITS, LabelFiles, Labelled, files_in, images_in, split_of
-from .problems import SHARED, UNLISTED, UNPAIRED
+from .problems import UNLISTED, UNPAIRED, shared_labels
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -48,8 +48,7 @@ def find_voc(root: Path) -> LabelFiles | None:
             split = next(iter(of_name))
         file = of_name.get(split, of_name.get(None))
         if file and len(paths) > 1:
-            message = f"{file} is that of {', '.join(path.name for path in paths)}"
-            files.problems.append(Problem(SHARED, message))
+            files.problems.append(shared_labels(file, paths))
             continue
         named = [name for name, stems in lists.items() if stem in stems]
         if lists and not named:

@@ -1,5 +1,6 @@
 """Data sets of YOLO's layout: a text file for each picture, a line for each box."""
 
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ import yaml
 from ...errors import ConfigError
 from ..problems import Problem, listed, shown
 from .files import SPLITS, LabelFiles, Labelled, files_in, images_in, split_of
-from .problems import UNPAIRED
+from .problems import UNPAIRED, shared_labels
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -114,15 +115,24 @@ def _by_folder(root: Path, classes: tuple[str, ...], num_values: int) -> LabelFi
 def _labelled(
     images: dict[str, list[Path]], classes: tuple[str, ...], num_values: int
 ) -> LabelFiles:
+    labels = {path: _labels_of(path) for paths in images.values() for path in paths}
+    owners: dict[Path | None, list[Path]] = defaultdict(list)
+    for path, file in labels.items():
+        owners[file].append(path)
+    shared = {file for file, paths in owners.items() if file and len(paths) > 1}
     splits = {
-        split: [Labelled(path, _labels_of(path)) for path in images[split]]
+        split: [
+            Labelled(path, labels[path])
+            for path in images[split]
+            if labels[path] not in shared
+        ]
         for split in SPLITS
         if split in images
     }
-    folders = {path.parent for paths in images.values() for path in paths}
-    problems = [
+    problems = [shared_labels(file, owners[file]) for file in sorted(shared)]
+    problems += [
         Problem(UNPAIRED, str(file))
-        for folder in sorted(folders)
+        for folder in sorted({path.parent for path in labels})
         for file in _unpaired(folder)
     ]
     return LabelFiles("YOLO", splits, classes, num_values, problems)
