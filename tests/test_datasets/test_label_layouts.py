@@ -85,6 +85,18 @@ def test_pictures_that_share_a_label_file_are_named(picture, tmp_path):
     assert [row.image.name for row in files.splits["val"]] == ["v.png"]
 
 
+def test_pictures_of_one_name_in_two_folders_are_kept(picture, tmp_path):
+    for name in ("images/a/1.png", "images/b/1.png", "images/c/2.png"):
+        put(tmp_path / name, picture)
+    put(tmp_path / "xml" / "2.xml")
+    found = [(row.image, row.labels) for row in find_labels(tmp_path).splits["train"]]
+    assert found == [
+        (tmp_path / "images" / "a" / "1.png", None),
+        (tmp_path / "images" / "b" / "1.png", None),
+        (tmp_path / "images" / "c" / "2.png", tmp_path / "xml" / "2.xml"),
+    ]
+
+
 def test_cocos_format_is_none_of_these_layouts(digits_root):
     assert find_labels(digits_root) is None
 

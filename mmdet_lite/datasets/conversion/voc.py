@@ -52,9 +52,10 @@ def find_voc(root: Path) -> LabelFiles | None:
             continue
         named = [name for name, stems in lists.items() if stem in stems]
         if lists and not named:
-            files.problems.append(Problem(UNLISTED, str(paths[0])))
+            files.problems += [Problem(UNLISTED, str(path)) for path in paths]
         for name in named if lists else [split or "train"]:
-            files.splits.setdefault(name, []).append(Labelled(paths[0], file))
+            rows = files.splits.setdefault(name, [])
+            rows += [Labelled(path, file) for path in paths]
     stems = {stem for _, stem in images}
     files.problems += [
         Problem(UNPAIRED, str(path)) for path in xml_files if path.stem not in stems
