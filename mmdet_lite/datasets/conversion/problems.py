@@ -33,6 +33,11 @@ UNLISTED = Kind(
     "nothing, unless you miss them: they are left out",
     Level.NOTE,
 )
+LOST = Kind(
+    "lines of ImageSets/Main that are no picture's name",
+    "nothing, unless you miss the pictures",
+    Level.NOTE,
+)
 UNLABELLED = Kind(
     "pictures without a label file",
     "nothing, if they show no object: they are kept without a box",

@@ -8,7 +8,15 @@ import yaml
 
 from ...errors import ConfigError
 from ..problems import Problem, listed, shown
-from .files import SPLITS, LabelFiles, Labelled, files_in, images_in, split_of
+from .files import (
+    SPLITS,
+    LabelFiles,
+    Labelled,
+    files_in,
+    images_in,
+    split_of,
+    text_of,
+)
 from .problems import UNPAIRED, shared_labels
 
 if TYPE_CHECKING:
@@ -37,7 +45,7 @@ def find_yolo(source: Path) -> LabelFiles | None:
             return _described(file, description)
     for file in (source / _NAMES_FILE, source / "labels" / _NAMES_FILE):
         if file.is_file():
-            names = [line.strip() for line in _text(file).splitlines()]
+            names = [line.strip() for line in text_of(file).splitlines()]
             classes = _classes([name for name in names if name], file)
             return _by_folder(source, classes, 0)
     return None
@@ -61,7 +69,7 @@ def read_yolo(
     """
     from supervision.dataset.formats.yolo import yolo_annotations_to_detections
 
-    lines = [line for line in _text(path).splitlines() if line.strip()]
+    lines = [line for line in text_of(path).splitlines() if line.strip()]
     if num_keypoint_values:
         rows = [line.split() for line in lines]
         pose = 5 + num_keypoint_values
@@ -71,7 +79,7 @@ def read_yolo(
 
 def _description(file: Path, required: bool = False) -> dict[str, Any] | None:
     try:
-        content = yaml.safe_load(_text(file))
+        content = yaml.safe_load(text_of(file))
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{file} is no YAML: {str(error).splitlines()[0]}") from error
     if isinstance(content, dict) and "names" in content:
@@ -232,15 +240,10 @@ def _place(text: str, root: Path, base: str) -> Path | None:
 
 def _listed_images(file: Path) -> list[Path]:
     found = []
-    for line in _text(file).splitlines():
+    for line in text_of(file).splitlines():
         if line.strip():
             place = _place(line.strip(), file.parent, "")
             if place is None:
                 raise ConfigError(f"{file} lists {line.strip()}, which is not there")
             found.append(place)
     return found
-
-
-def _text(file: Path) -> str:
-    # Editors of Windows put a byte order mark first.
-    return file.read_text(encoding="utf-8-sig")
