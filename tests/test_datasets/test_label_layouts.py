@@ -146,6 +146,15 @@ def test_lines_that_name_no_picture_are_said(voc):
         read_labels(files)
 
 
+def test_a_yaml_file_of_something_else_is_passed_over(picture, tmp_path):
+    put(tmp_path / "images" / "a.png", picture)
+    put(tmp_path / "cloud.yaml", "a: !Ref x")
+    put(tmp_path / "mine.yaml", "train: images\nnames: [a]")
+    assert find_labels(tmp_path).classes == ("a",)
+    with pytest.raises(ConfigError, match="is no YAML"):
+        find_labels(tmp_path / "cloud.yaml")
+
+
 def test_cocos_format_is_none_of_these_layouts(digits_root):
     assert find_labels(digits_root) is None
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from supervision import Detections
 
 _NAMES_FILE = "classes.txt"
+_DESCRIPTION = "data.yaml"
 _KEYS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
@@ -36,11 +37,12 @@ def find_yolo(source: Path) -> LabelFiles | None:
         What was found; None where there is no such file.
 
     Raises:
-        ConfigError: the file is broken, or names folders that are not there.
+        ConfigError: the file is broken, if it is named or ``data.yaml``, or it names
+            folders that are not there.
     """
     if source.is_file():
         return _described(source, _description(source, required=True))
-    for file in (source / "data.yaml", *sorted(source.glob("*.y*ml"))):
+    for file in (source / _DESCRIPTION, *sorted(source.glob("*.y*ml"))):
         if file.is_file() and (description := _description(file)):
             return _described(file, description)
     for file in (source / _NAMES_FILE, source / "labels" / _NAMES_FILE):
@@ -81,6 +83,9 @@ def _description(file: Path, required: bool = False) -> dict[str, Any] | None:
     try:
         content = yaml.safe_load(text_of(file))
     except (yaml.YAMLError, ValueError) as error:
+        # Others of a folder need not be about the data.
+        if not required and file.name != _DESCRIPTION:
+            return None
         raise ConfigError(f"{file} is no YAML: {str(error).splitlines()[0]}") from error
     if isinstance(content, dict) and "names" in content:
         return content
