@@ -64,7 +64,8 @@ def annotation_problems(
         boxes = [row for index, row in enumerate(rows) if index not in faulty]
         problems += _use_problems(boxes, sizes, wanted, min_size)
         if filter_cfg.get("filter_empty_gt"):
-            empty = len(sizes.keys() - {row["image_id"] for row in boxes})
+            full = {row["image_id"] for row in boxes if row["category_id"] in wanted}
+            empty = len(sizes.keys() - full)
             if empty:
                 message = f"{empty} of {len(sizes)} images have no box"
                 problems.append(Problem(EMPTY_IMAGE, message))

@@ -192,6 +192,14 @@ def test_what_training_leaves_out_is_noted(content):
     }
 
 
+def test_images_without_a_box_of_the_classes_are_noted(content):
+    """As mmdet leaves them out: boxes of other classes do not keep an image."""
+    keep = {"filter_empty_gt": True}
+    assert annotation_problems(content, ("cat", "dog"), keep) == []
+    (problem,) = annotation_problems(content, ("dog",), keep)
+    assert problem.message == "1 of 2 images have no box"
+
+
 def test_faulty_rows_can_be_left_out(content):
     content["annotations"][0]["bbox"] = None
     content["images"].append({"id": 8, "file_name": "c.jpg", "width": 9, "height": 9})
