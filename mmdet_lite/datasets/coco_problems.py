@@ -146,7 +146,7 @@ def _annotation_problems(
     rows: list, sizes: dict, names: dict, scored: bool
 ) -> list[Problem]:
     problems = []
-    seen: set[int] = set()
+    seen: set[Any] = set()
     for index, row in enumerate(rows):
         fault = _annotation_fault(row, sizes, names, scored)
         if fault:
@@ -159,7 +159,7 @@ def _annotation_problems(
             message = f"{place} {fault}"
             problems.append(Problem(BROKEN_ANNOTATION, message, annotation=index))
         elif row["id"] in seen:
-            message = f"annotation id {row['id']} is that of several"
+            message = f"annotation id {shown(row['id'])} is that of several"
             problems.append(Problem(DUPLICATE_ANNOTATION, message, annotation=index))
         else:
             seen.add(row["id"])
@@ -178,7 +178,7 @@ def _use_problems(
         width, height = sizes[row["image_id"]]
         reason = _why_unused(row, width, height)
         if reason:
-            problems.append(Problem(UNUSED_BOX, f"annotation {row['id']} {reason}"))
+            problems.append(Problem(UNUSED_BOX, f"annotation {shown(row['id'])} {reason}"))
         elif not (row.get("iscrowd") or row.get("ignore")):
             usable += row["category_id"] in wanted and min(width, height) >= min_size
     if not usable:
@@ -196,7 +196,7 @@ def _annotation_fault(row: Any, sizes: dict, names: dict, scored: bool) -> str |
         return f"is {shown(row)}, not an object"
     if not is_id(row.get("id")):
         return f"has id {shown(row.get('id'))}, but a whole number is expected"
-    if not isinstance(row["id"], int):
+    if scored and not isinstance(row["id"], int):
         return f"has id {shown(row['id'])}, but COCO's evaluation needs a whole number"
     image, category = row.get("image_id"), row.get("category_id")
     if not is_id(image) or image not in sizes:
