@@ -17,6 +17,7 @@ from ..datasets.coco_file import forget_annotation_files, read_annotation_file
 from ..datasets.coco_problems import annotation_problems
 from ..datasets.data_sources import DataSource, data_sources
 from ..datasets.image_problems import ImageReader, quick_image_problems
+from ..datasets.local_files import is_local
 from ..datasets.problems import (
     CLASSES,
     NOT_COCO,
@@ -166,10 +167,19 @@ def _model_problems(cfg: Config, source: DataSource) -> list[Problem]:
 
 
 def _check_evaluators(cfg: Config, split: str) -> None:
-    evaluators = cfg.get(f"{split}_evaluator") or []
-    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        ann_file = evaluator.get("ann_file")
-        if ann_file and "://" not in ann_file and not Path(ann_file).is_file():
-            raise ConfigError(
-                f"the annotation file of {split}_evaluator does not exist: {ann_file}"
-            )
+    for metric in _metrics_of(cfg.get(f"{split}_evaluator")):
+        file = metric.get("ann_file")
+        if file and is_local(file, metric.get("backend_args")):
+            if not Path(file).is_file():
+                raise ConfigError(
+                    f"the annotation file of {split}_evaluator does not exist: {file}"
+                )
+
+
+def _metrics_of(evaluator: Any) -> list[dict]:
+    """The metrics of an evaluator, or of a list of them."""
+    if isinstance(evaluator, list | tuple):
+        return [metric for each in evaluator for metric in _metrics_of(each)]
+    if not isinstance(evaluator, dict):
+        return []
+    return _metrics_of(evaluator["metrics"]) if "metrics" in evaluator else [evaluator]

@@ -13,6 +13,7 @@ from ..errors import ConfigError
 from .coco_file import read_annotation_file
 from .coco_problems import annotation_problems, without_faulty_rows
 from .image_problems import ImageReader, quick_image_problems
+from .local_files import image_reader
 from .one_reader import has_other_readers, load_in_first_process
 from .problems import Level, in_one_line, serious
 
@@ -124,9 +125,8 @@ class CheckedCocoDataset(CocoDataset):
 
     def _reader(self) -> ImageReader | None:
         for step in self.pipeline.transforms:
-            if isinstance(step, LoadImageFromFile) and self.backend_args is None:
-                folder = self.data_prefix.get("img", "")
-                return ImageReader(folder, step.color_type, step.imdecode_backend)
+            if isinstance(step, LoadImageFromFile):
+                return image_reader(self, vars(step))
         return None
 
 

@@ -11,6 +11,7 @@ from mmengine.config import Config, ConfigDict
 from ..errors import ConfigError
 from .checked_coco import CheckedCocoDataset
 from .image_problems import ImageReader
+from .local_files import image_reader, is_local
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _sources_in(dataset_cfg: Any, split: str) -> Iterator[DataSource]:
             dataset = DATASETS.build({**inner_cfg, "lazy_init": True, "pipeline": []})
         except Exception as error:
             raise ConfigError(f"the data set of {where}: {error}") from error
-        if "://" in dataset.ann_file:
+        if not is_local(dataset.ann_file, dataset.backend_args):
             continue
         classes = dataset.metainfo.get("classes")
         if not isinstance(classes, list | tuple) or not all(
@@ -162,16 +163,9 @@ def _sources_in(dataset_cfg: Any, split: str) -> Iterator[DataSource]:
 
 
 def _reader_of(dataset: CocoDataset, pipeline: Any) -> ImageReader | None:
-    folder = dataset.data_prefix.get("img", "")
-    if dataset.backend_args is not None or "://" in folder:
-        return None
     for step in pipeline_steps(pipeline):
         kind = step.get("type")
         name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-        if name.endswith("LoadImageFromFile") and not step.get("backend_args"):
-            return ImageReader(
-                folder,
-                step.get("color_type", "color"),
-                step.get("imdecode_backend", "cv2"),
-            )
+        if name.endswith("LoadImageFromFile"):
+            return image_reader(dataset, step)
     return None

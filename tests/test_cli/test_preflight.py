@@ -166,6 +166,28 @@ def test_images_on_remote_storage_are_left_to_mmdet(tmp_path, content):
     check_data(cfg)
 
 
+def test_a_storage_that_maps_local_looking_paths_is_left_to_mmdet(tmp_path, content):
+    cfg = make_config(tmp_path, content)
+    remote = {"backend": "petrel", "path_mapping": {"/nowhere/": "s3://bucket/"}}
+    cfg.val_evaluator.update(ann_file="/nowhere/val.json", backend_args=remote)
+    cfg.val_dataloader.dataset.update(data_root="/nowhere/", backend_args=remote)
+    check_data(cfg)
+    cfg.val_evaluator.backend_args = {"backend": "local"}
+    with pytest.raises(ConfigError, match=r"val_evaluator does not exist: /nowhere"):
+        check_data(cfg)
+    cfg.val_dataloader.dataset.backend_args = {"backend": "local"}
+    with pytest.raises(ConfigError, match=r"val_dataloader, /nowhere/train\.json"):
+        check_data(cfg)
+
+
+def test_the_metrics_of_an_evaluator_are_looked_at(tmp_path, content):
+    cfg = make_config(tmp_path, content)
+    metric = {**cfg.val_evaluator, "ann_file": str(tmp_path / "other.json")}
+    cfg.val_evaluator = {"type": "MultiDatasetsEvaluator", "metrics": [metric]}
+    with pytest.raises(ConfigError, match=r"val_evaluator.*other\.json"):
+        check_data(cfg)
+
+
 def test_what_training_leaves_out_is_said(tmp_path, content, capsys):
     cfg = make_config(tmp_path, content)
     content["images"].append({**content["images"][0], "id": 8, "width": 20})

@@ -131,6 +131,23 @@ def test_nothing_left_is_refused(root):
 
 
 @pytest.mark.parametrize(
+    ("prefix", "backend_args"),
+    [("s3://bucket/", None), ("", {"backend": "petrel"})],
+)
+def test_images_on_remote_storage_are_not_taken_for_missing(
+    root, said, prefix, backend_args
+):
+    load = {"type": "LoadImageFromFile", "backend_args": backend_args}
+    pipeline = [load, *PIPELINE[1:]]
+    remote = {"data_prefix": {"img": prefix}, "pipeline": pipeline}
+    assert len(DATASETS.build(settings(root, faulty="skip", **remote))) == 5
+    assert said == [
+        f"{root / 'train.json'}: left out 0 of 5 images and 1 of 5 annotations, which "
+        "are faulty"
+    ]
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"faulty": "ignore"}, "'stop' or 'skip', but got 'ignore'"),
