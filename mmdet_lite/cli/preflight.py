@@ -152,12 +152,13 @@ def print_problems(
 
 
 def _model_problems(cfg: Config, source: DataSource) -> list[Problem]:
-    bbox_head = cfg.get("model", {}).get("bbox_head", {})
-    if not isinstance(bbox_head, dict) or source.classes is None:
+    model = cfg.get("model", {})
+    bbox_head = model.get("bbox_head", {})
+    # A model that is told its classes in words takes any number of them.
+    if "language_model" in model or not isinstance(bbox_head, dict):
         return []
     num_classes = bbox_head.get("num_classes")
-    # A head that compares boxes with text has slots for tokens, not classes.
-    if num_classes in (None, len(source.classes)) or "contrastive_cfg" in bbox_head:
+    if source.classes is None or num_classes in (None, len(source.classes)):
         return []
     message = (
         f"model.bbox_head.num_classes is {num_classes}, but the data set of "

@@ -79,9 +79,9 @@ def test_num_classes_that_disagrees_is_refused(tmp_path, content):
         check_data(make_config(tmp_path, content, num_classes=80))
 
 
-def test_a_head_with_slots_for_text_may_have_more_than_classes(tmp_path, content):
-    cfg = make_config(tmp_path, content, num_classes=256)
-    cfg.model.bbox_head.contrastive_cfg = {"max_text_len": 256}
+def test_a_model_that_is_told_its_classes_may_have_another_number(tmp_path, content):
+    cfg = make_config(tmp_path, content, num_classes=80)
+    cfg.model.language_model = {"type": "BertModel"}
     check_data(cfg)
 
 
