@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from mmdet.evaluation import CocoMetric
+from mmdet.registry import METRICS
 from mmengine.config import Config
 from mmengine.logging import print_log
 
@@ -101,7 +103,7 @@ def source_problems(
         source.filter_cfg,
         # Of images to be submitted elsewhere nothing but the list is given.
         annotated=not is_test or bool(content.get("annotations")),
-        scored=source.split != "train",
+        scored=_reads_annotations(cfg, source.split),
     )
     rows = content.get("images") if isinstance(content, dict) else None
     if source.reader is not None and isinstance(rows, list):
@@ -175,6 +177,20 @@ def _check_evaluators(cfg: Config, split: str) -> None:
                 raise ConfigError(
                     f"the annotation file of {split}_evaluator does not exist: {file}"
                 )
+
+
+def _reads_annotations(cfg: Config, split: str) -> bool:
+    """Whether COCO's evaluation reads the annotation file of a split."""
+    name = f"{split}_evaluator"
+    if split == "train" or name not in cfg:
+        return split != "train"  # Data that no config names are scored by it.
+    kinds = [
+        METRICS.get(kind) if isinstance(kind, str) else kind
+        for metric in _metrics_of(cfg[name])
+        # Without a file it is the data set that is read.
+        if metric.get("ann_file") and (kind := metric.get("type"))
+    ]
+    return any(isinstance(kind, type) and issubclass(kind, CocoMetric) for kind in kinds)
 
 
 def _metrics_of(evaluator: Any) -> list[dict]:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from mmdet.evaluation import CocoMetric
 from mmengine.config import Config
 
 from mmdet_lite.cli import check_data
@@ -205,8 +206,24 @@ def test_a_validation_file_needs_what_the_evaluation_reads(tmp_path, content):
     del content["annotations"][0]["iscrowd"]
     (tmp_path / "train.json").write_text(json.dumps(content))
     check_data(cfg, splits=("train",))
-    with pytest.raises(ConfigError, match="annotation 3 has no iscrowd"):
-        check_data(cfg, splits=("val",))
+    for kind in ("CocoMetric", "mmdet.CocoMetric", CocoMetric):
+        cfg.val_evaluator.type = kind
+        with pytest.raises(ConfigError, match="annotation 3 has no iscrowd"):
+            check_data(cfg, splits=("val",))
+
+
+@pytest.mark.parametrize(
+    "evaluator", [{"type": "VOCMetric"}, [{"type": "CocoMetric", "metric": "bbox"}]]
+)
+def test_a_metric_that_does_not_read_the_file_asks_for_less(
+    tmp_path, content, evaluator
+):
+    cfg = make_config(tmp_path, content)
+    del content["annotations"][0]["iscrowd"]
+    content["annotations"][0]["id"] = "x"
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    cfg.val_evaluator = evaluator
+    check_data(cfg)
 
 
 @pytest.mark.parametrize(
