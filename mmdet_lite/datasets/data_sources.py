@@ -77,9 +77,10 @@ def set_faulty_data(cfg: Config, faulty: str | None = None) -> None:
     loader = cfg.get("train_dataloader") or {}
     found = 0
     for dataset_cfg in _innermost_datasets(loader.get("dataset", ConfigDict())):
-        if dataset_cfg.get("type") in ("CocoDataset", "mmdet.CocoDataset", CocoDataset):
-            dataset_cfg.type = CheckedCocoDataset.__name__
-        if dataset_cfg.get("type") == CheckedCocoDataset.__name__:
+        if dataset_cfg.get("type") in _names_of(CocoDataset):
+            # Whose registry has it is said, as default_scope may be another.
+            dataset_cfg.type = f"mmdet.{CheckedCocoDataset.__name__}"
+        if dataset_cfg.get("type") in _names_of(CheckedCocoDataset):
             found += 1
             if faulty is not None:
                 dataset_cfg.faulty = faulty
@@ -110,6 +111,11 @@ def pipeline_steps(pipeline: Any) -> Iterator[ConfigDict]:
     else:
         for step in pipeline:
             yield from pipeline_steps(step)
+
+
+def _names_of(cls: type) -> tuple:
+    """What a config may call a class of mmdet's registry."""
+    return (cls, cls.__name__, f"mmdet.{cls.__name__}")
 
 
 def _innermost_datasets(dataset_cfg: ConfigDict) -> Iterator[ConfigDict]:

@@ -4,12 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 from PIL import Image
 
 from mmdet_lite.cli import check_data, set_faulty_data
-from mmdet_lite.datasets import checked_coco, coco_file
+from mmdet_lite.datasets import CheckedCocoDataset, checked_coco, coco_file
+from mmdet_lite.engine import make_resumable
 from mmdet_lite.errors import ConfigError
 
 PIPELINE = [{"type": "LoadImageFromFile"}, {"type": "PackDetInputs", "meta_keys": ()}]
@@ -165,10 +169,31 @@ def test_training_sets_of_coco_become_checked_ones(root):
     cfg = Config({"train_dataloader": {"dataset": {"datasets": [plain, voc]}}})
     set_faulty_data(cfg, "skip")
     checked, other = cfg.train_dataloader.dataset.datasets
-    assert (checked.type, checked.faulty) == ("CheckedCocoDataset", "skip")
+    assert (checked.type, checked.faulty) == ("mmdet.CheckedCocoDataset", "skip")
     assert other == voc
     with pytest.raises(ConfigError, match="--faulty-data needs"):
         set_faulty_data(Config({"train_dataloader": {"dataset": voc}}), "skip")
+
+
+@pytest.mark.parametrize(
+    "kind", ["mmdet.CocoDataset", "mmdet.CheckedCocoDataset", CocoDataset]
+)
+def test_a_config_of_another_scope_trains_on_checked_data(root, kind):
+    pipeline = [{**PIPELINE[0]}, {**PIPELINE[1], "type": "mmdet.PackDetInputs"}]
+    dataset = {**settings(root, pipeline=pipeline), "type": kind}
+    sampler = {"type": "DefaultSampler", "shuffle": True}
+    loader = {"dataset": dataset, "batch_size": 2, "num_workers": 0}
+    cfg = Config({"train_dataloader": {**loader, "sampler": sampler}, "train_cfg": {}})
+    set_faulty_data(cfg, "skip")
+    make_resumable(cfg)
+    # As mmengine's runner builds it, also from the file that it writes.
+    written = Config.fromstring(cfg.pretty_text, ".py")
+    with DefaultScope.overwrite_default_scope("mmengine"):
+        for config in (cfg, written):
+            batches = Runner.build_dataloader(config.train_dataloader, seed=0)
+            assert isinstance(batches.dataset.dataset, CheckedCocoDataset)
+            assert batches.dataset.dataset.faulty == "skip"
+            assert len(next(iter(batches))["inputs"]) == 2
 
 
 def test_the_check_before_a_training_goes_along(root, monkeypatch):
