@@ -17,6 +17,9 @@ from .local_files import image_reader
 from .one_reader import has_other_readers, load_in_first_process
 from .problems import Level, in_one_line, serious
 
+# What is raised for an image that cannot be read; the last by mmcv.
+_READING = (OSError, cv2.error, AssertionError)
+
 
 @DATASETS.register_module()
 class CheckedCocoDataset(CocoDataset):
@@ -88,7 +91,7 @@ class CheckedCocoDataset(CocoDataset):
         return coco
 
     def prepare_data(self, idx: int) -> Any:
-        """Load and transform an image as mmdet does, naming one that cannot be read.
+        """Load and transform an image as mmdet does, naming it where that fails.
 
         Args:
             idx: place of the image in the data set.
@@ -99,14 +102,31 @@ class CheckedCocoDataset(CocoDataset):
         """
         try:
             return super().prepare_data(idx)
-        except (OSError, cv2.error, AssertionError) as error:
+        except _READING as error:
             if isinstance(error, AssertionError) and "load image" not in str(error):
                 raise
             path = self.get_data_info(idx)["img_path"]
+            said = " ".join(str(error).split())
+            if self._can_be_read(idx):
+                # A file of another kind is missing, or a step cannot take the image.
+                message = f"the pipeline fails on the image {path}: {said}"
+                raise ConfigError(message) from error
             if self.faulty == "skip":
-                print_log(f"left out, it cannot be read: {path}", logger="current")
+                line = f"left out, it cannot be read: {path} ({said})"
+                print_log(line, logger="current")
                 return None
-            raise ConfigError(f"the image cannot be read: {path}") from error
+            raise ConfigError(f"the image cannot be read: {path} ({said})") from error
+
+    def _can_be_read(self, idx: int) -> bool:
+        """Whether the step that loads the image, alone, does so or is of another kind."""
+        load = self._loading_step()
+        if load is None:
+            return True
+        try:
+            load(self.get_data_info(idx))
+        except _READING:
+            return False
+        return True
 
     def _problems_of(self, content: Any, of_images: bool = True) -> list:
         problems = annotation_problems(
@@ -124,10 +144,18 @@ class CheckedCocoDataset(CocoDataset):
         return problems
 
     def _reader(self) -> ImageReader | None:
-        for step in self.pipeline.transforms:
-            if isinstance(step, LoadImageFromFile):
-                return image_reader(self, vars(step))
-        return None
+        load = self._loading_step()
+        return None if load is None else image_reader(self, vars(load))
+
+    def _loading_step(self) -> LoadImageFromFile | None:
+        return next(
+            (
+                step
+                for step in self.pipeline.transforms
+                if isinstance(step, LoadImageFromFile)
+            ),
+            None,
+        )
 
 
 def _left_out(ann_file: str, before: dict, after: dict) -> str:

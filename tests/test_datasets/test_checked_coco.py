@@ -118,13 +118,42 @@ def test_an_image_that_cannot_be_read_is_named(root, said):
     (root / "train.json").write_text(json.dumps(content))
     dataset = DATASETS.build(settings(root))
     assert dataset[0]["inputs"].shape == (3, 40, 60)
-    with pytest.raises(ConfigError, match=r"cannot be read: .*4\.png"):
+    with pytest.raises(ConfigError, match=r"cannot be read: .*4\.png \(.*load image"):
         dataset[1]
     dataset = DATASETS.build(settings(root, faulty="skip"))
     # The only image that can be read takes its place.
     assert dataset[1]["inputs"].shape == (3, 40, 60)
-    assert "left out, it cannot be read: " in said[0]
-    assert said[0].endswith("4.png")
+    assert f"left out, it cannot be read: {root / '4.png'} (" in said[0]
+
+
+@pytest.mark.parametrize("faulty", ["stop", "skip"])
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (
+            {"type": "LoadAnnotations", "with_bbox": False, "with_seg": True},
+            r"4\.png: .*No such file.*maps/4\.png",
+        ),
+        ({"type": "Resize", "scale": (8, 1), "keep_ratio": True}, r"4\.png: OpenCV"),
+    ],
+    ids=["a map is missing", "a step cannot take it"],
+)
+def test_what_is_not_the_images_fault_is_said_and_not_left_out(
+    root, said, faulty, step, message
+):
+    Image.new("RGB", (400, 1)).save(root / "4.png")
+    content = json.loads((root / "train.json").read_text())
+    content["images"] = [{**content["images"][3], "width": 400, "height": 1}]
+    content["annotations"] = [{**content["annotations"][3], "bbox": [1, 0, 9, 1]}]
+    (root / "train.json").write_text(json.dumps(content))
+    pipeline = [PIPELINE[0], step, PIPELINE[1]]
+    prefix = {"img": "", "seg": "maps"}
+    dataset = DATASETS.build(
+        settings(root, faulty=faulty, pipeline=pipeline, data_prefix=prefix)
+    )
+    with pytest.raises(ConfigError, match=f"the pipeline fails on the image .*{message}"):
+        dataset[0]
+    assert said == []
 
 
 def test_nothing_left_is_refused(root):
