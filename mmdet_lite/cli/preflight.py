@@ -6,7 +6,8 @@ are not the config's leave every image without boxes, and training goes on.
 
 import argparse
 import os
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from ..datasets.data_sources import DataSource, data_sources
 from ..datasets.image_problems import ImageReader, quick_image_problems
 from ..datasets.local_files import is_local
 from ..datasets.problems import (
+    BACKGROUND,
     CLASSES,
+    NO_BOX,
     NOT_COCO,
     Level,
     Problem,
@@ -56,14 +59,15 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ("train", "val")) -> None:
     sources = data_sources(cfg, splits)
     # The others wait for the first before they build anything.
     if is_first_process(cfg.get("launcher", "none")):
-        for source in sources:
-            _check_source(cfg, source)
+        found = [(source, _check_source(cfg, source)) for source in sources]
+        for where, problem in _empty_splits(found):
+            raise ConfigError(in_one_line(where, [problem]))
     forget_annotation_files(but=[s.ann_file for s in sources if s.checked])
     for split in splits:
         _check_evaluators(cfg, split)
 
 
-def _check_source(cfg: Config, source: DataSource) -> None:
+def _check_source(cfg: Config, source: DataSource) -> list[Problem]:
     problems = source_problems(cfg, source, quick_image_problems)
     stopping = [
         problem
@@ -76,6 +80,7 @@ def _check_source(cfg: Config, source: DataSource) -> None:
     if notes:
         print_log(f"{source.where}, {source.ann_file}:")
         print_log("\n".join(report(notes, examples=1)))
+    return problems
 
 
 def source_problems(
@@ -104,6 +109,7 @@ def source_problems(
         # Of images to be submitted elsewhere nothing but the list is given.
         annotated=not is_test or bool(content.get("annotations")),
         scored=_reads_annotations(cfg, source.split),
+        boxes_elsewhere=source.joined > 1,
     )
     rows = content.get("images") if isinstance(content, dict) else None
     if source.reader is not None and isinstance(rows, list):
@@ -145,12 +151,34 @@ def print_problems(
         int: how many must not be trained on.
     """
     num_faults = 0
+    found = []
     for source in sources:
         print(f"{source.split}: {source.ann_file}", flush=True)
         problems = source_problems(cfg, source, image_problems)
         num_faults += len(serious(problems))
         print("\n".join(report(problems, examples) or ["nothing is wrong"]))
+        found.append((source, problems))
+    for where, problem in _empty_splits(found):
+        num_faults += 1
+        print("\n".join([f"{where}:", *report([problem])]))
     return num_faults
+
+
+def _empty_splits(
+    found: Sequence[tuple[DataSource, list[Problem]]],
+) -> Iterator[tuple[str, Problem]]:
+    """The data loaders none of whose data sets has a box, given what each has."""
+    backgrounds = [
+        source
+        for source, problems in found
+        if any(problem.kind is BACKGROUND for problem in problems)
+    ]
+    counts = Counter(source.where for source in backgrounds)
+    joined = {source.where: source.joined for source in backgrounds}
+    for where, count in counts.items():
+        if count == joined[where]:
+            message = f"none of its {count} data sets has a box to learn from"
+            yield where, Problem(NO_BOX, message)
 
 
 def _model_problems(cfg: Config, source: DataSource) -> list[Problem]:

@@ -15,7 +15,7 @@ from .coco_problems import annotation_problems, without_faulty_rows
 from .image_problems import ImageReader, quick_image_problems
 from .local_files import image_reader
 from .one_reader import has_other_readers, load_in_first_process
-from .problems import Level, in_one_line, serious
+from .problems import BACKGROUND, Level, in_one_line, serious
 
 # What is raised for an image that cannot be read; the last by mmcv.
 _READING = (OSError, cv2.error, AssertionError)
@@ -34,6 +34,9 @@ class CheckedCocoDataset(CocoDataset):
         faulty (str): ``'stop'`` at what is wrong with an image or an annotation, or
             ``'skip'`` it, which a training set may only: a score on some of the data
             would be another. Defaults to ``'stop'``.
+        boxes_elsewhere (bool): whether it is one of several data sets, so that this one
+            may have no boxes, and no list of annotations, unless ``filter_cfg`` leaves
+            out images without a box. Defaults to False.
         **kwargs: as ``CocoDataset``.
 
     Raises:
@@ -42,12 +45,15 @@ class CheckedCocoDataset(CocoDataset):
             cannot be.
     """
 
-    def __init__(self, *args, faulty: str = "stop", **kwargs) -> None:
+    def __init__(
+        self, *args, faulty: str = "stop", boxes_elsewhere: bool = False, **kwargs
+    ) -> None:
         if faulty not in ("stop", "skip"):
             raise ConfigError(f"faulty must be 'stop' or 'skip', but got {faulty!r}")
         if faulty == "skip" and kwargs.get("test_mode", False):
             raise ConfigError("faulty='skip' is for training sets, without test_mode")
         self.faulty = faulty
+        self.boxes_elsewhere = boxes_elsewhere
         super().__init__(*args, **kwargs)
 
     def full_init(self) -> None:
@@ -68,7 +74,8 @@ class CheckedCocoDataset(CocoDataset):
             ann_file: path of the file.
         """
         content = read_annotation_file(ann_file)
-        problems = serious(self._problems_of(content))
+        found = self._problems_of(content)
+        problems = serious(found)
         stopping = [
             problem
             for problem in problems
@@ -79,8 +86,10 @@ class CheckedCocoDataset(CocoDataset):
         if problems:
             before, content = content, without_faulty_rows(content, problems)
             print_log(_left_out(ann_file, before, content), logger="current")
-            # What is left may be nothing.
-            stopping = serious(self._problems_of(content, of_images=False))
+            # What is left may be nothing, where there was something.
+            had_none = any(problem.kind is BACKGROUND for problem in found)
+            left = self._problems_of(content, of_images=False, may_lack_boxes=had_none)
+            stopping = serious(left)
             if stopping:
                 raise ConfigError(in_one_line(ann_file, stopping))
         coco = COCO()
@@ -128,12 +137,15 @@ class CheckedCocoDataset(CocoDataset):
             return False
         return True
 
-    def _problems_of(self, content: Any, of_images: bool = True) -> list:
+    def _problems_of(
+        self, content: Any, of_images: bool = True, may_lack_boxes: bool = True
+    ) -> list:
         problems = annotation_problems(
             content,
             self.metainfo["classes"],
             None if self.test_mode else self.filter_cfg,
             scored=self.test_mode,
+            boxes_elsewhere=self.boxes_elsewhere and may_lack_boxes,
         )
         stops = any(problem.kind.level is Level.STOP for problem in problems)
         # Where nothing is skipped, an image that is missing is named when it is read.
@@ -159,8 +171,9 @@ class CheckedCocoDataset(CocoDataset):
 
 
 def _left_out(ann_file: str, before: dict, after: dict) -> str:
-    counts = (
-        f"{len(before[name]) - len(after[name])} of {len(before[name])} {name}"
+    numbers = (
+        (name, len(before.get(name, [])), len(after[name]))
         for name in ("images", "annotations")
     )
+    counts = (f"{all_ - kept} of {all_} {name}" for name, all_, kept in numbers)
     return f"{ann_file}: left out {' and '.join(counts)}, which are faulty"

@@ -6,6 +6,7 @@ from typing import Any
 
 from .coco_tables import class_problems, is_id, names_by_id, table_problems
 from .problems import (
+    BACKGROUND,
     BROKEN_ANNOTATION,
     BROKEN_IMAGE,
     DUPLICATE_ANNOTATION,
@@ -16,6 +17,7 @@ from .problems import (
     UNUSED_BOX,
     UNUSED_IMAGE,
     ZERO_ID,
+    Kind,
     Problem,
     listed,
     shown,
@@ -28,6 +30,7 @@ def annotation_problems(
     filter_cfg: Mapping[str, Any] | None = None,
     annotated: bool = True,
     scored: bool = False,
+    boxes_elsewhere: bool = False,
 ) -> list[Problem]:
     """List all that is wrong with an annotation file.
 
@@ -37,18 +40,24 @@ def annotation_problems(
         filter_cfg: of the data set, which says what images a training leaves out.
         annotated: False for images to be tested elsewhere, which have no annotations.
         scored: whether COCO's evaluation reads the file too, which needs more of it.
+        boxes_elsewhere: whether the data set is one of several, so that this one may
+            have no boxes, and no list of annotations, unless it leaves out images
+            without a box.
 
     Returns:
         list: the problems, none if there are none. A file without problems can be read
         by mmdet and scored by COCO's evaluation.
     """
+    filter_cfg = filter_cfg or {}
+    needs_boxes = not boxes_elsewhere or filter_cfg.get("filter_empty_gt", False)
+    if isinstance(content, dict) and not needs_boxes:
+        content = {"annotations": [], **content}
     problems = table_problems(content, annotated)
     if any(problem.kind is NOT_COCO for problem in problems):
         return problems
     names = names_by_id(content["categories"])
     if classes is not None:
         problems += class_problems(list(names.values()), classes)
-    filter_cfg = filter_cfg or {}
     min_size = filter_cfg.get("min_size", 0)
     sizes: dict[Any, tuple[float, float]] = {}
     problems += _image_problems(content["images"], sizes, min_size)
@@ -62,7 +71,8 @@ def annotation_problems(
         problems += _annotation_problems(rows, sizes, names, scored)
         faulty = {problem.annotation for problem in problems}
         boxes = [row for index, row in enumerate(rows) if index not in faulty]
-        problems += _use_problems(boxes, sizes, wanted, min_size)
+        nothing = NO_BOX if needs_boxes else BACKGROUND
+        problems += _use_problems(boxes, sizes, wanted, min_size, nothing)
         if filter_cfg.get("filter_empty_gt"):
             full = {row["image_id"] for row in boxes if row["category_id"] in wanted}
             empty = len(sizes.keys() - full)
@@ -89,7 +99,7 @@ def without_faulty_rows(
     ids = {row["id"] for row in images}
     annotations = [
         row
-        for index, row in enumerate(content["annotations"])
+        for index, row in enumerate(content.get("annotations", []))
         if index not in bad_annotations and row["image_id"] in ids
     ]
     return {**content, "images": images, "annotations": annotations}
@@ -169,9 +179,9 @@ def _annotation_problems(
 
 
 def _use_problems(
-    rows: list[dict], sizes: dict, wanted: set, min_size: int
+    rows: list[dict], sizes: dict, wanted: set, min_size: int, nothing: Kind
 ) -> list[Problem]:
-    """What a training makes of annotations that have no fault."""
+    """What a training makes of annotations that have no fault, which may be nothing."""
     problems = []
     usable = 0
     for row in rows:
@@ -186,7 +196,7 @@ def _use_problems(
             "no annotation has a box to learn from: all are broken, crowds, of other "
             "classes, without area, outside of their image or of images left out"
         )
-        problems.append(Problem(NO_BOX, message))
+        problems.append(Problem(nothing, message))
     return problems
 
 

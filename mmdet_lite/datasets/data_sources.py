@@ -26,6 +26,7 @@ class DataSource:
         filter_cfg: what images its training leaves out.
         checked: whether it is a ``CheckedCocoDataset``, which takes the file as read.
         skips: whether faulty images and annotations are left out.
+        joined: how many data sets its data loader joins, this one among them.
     """
 
     split: str
@@ -35,6 +36,7 @@ class DataSource:
     filter_cfg: dict | None = None
     checked: bool = False
     skips: bool = False
+    joined: int = 1
 
     @property
     def where(self) -> str:
@@ -76,12 +78,15 @@ def set_faulty_data(cfg: Config, faulty: str | None = None) -> None:
     """
     loader = cfg.get("train_dataloader") or {}
     found = 0
-    for dataset_cfg in _innermost_datasets(loader.get("dataset", ConfigDict())):
+    joined = list(_innermost_datasets(loader.get("dataset", ConfigDict())))
+    for dataset_cfg in joined:
         if dataset_cfg.get("type") in _names_of(CocoDataset):
             # Whose registry has it is said, as default_scope may be another.
             dataset_cfg.type = f"mmdet.{CheckedCocoDataset.__name__}"
         if dataset_cfg.get("type") in _names_of(CheckedCocoDataset):
             found += 1
+            if len(joined) > 1:
+                dataset_cfg.setdefault("boxes_elsewhere", True)
             if faulty is not None:
                 dataset_cfg.faulty = faulty
     if faulty is not None and not found:
@@ -132,7 +137,8 @@ def _sources_in(dataset_cfg: Any, split: str) -> Iterator[DataSource]:
     where = f"{split}_dataloader"
     if not isinstance(dataset_cfg, dict):
         raise ConfigError(f"{where}.dataset must be a dict, but is {dataset_cfg!r}")
-    for inner_cfg in _innermost_datasets(dataset_cfg):
+    joined = list(_innermost_datasets(dataset_cfg))
+    for inner_cfg in joined:
         cls = inner_cfg.get("type")
         if isinstance(cls, str):
             cls = DATASETS.get(cls)
@@ -165,6 +171,7 @@ def _sources_in(dataset_cfg: Any, split: str) -> Iterator[DataSource]:
             None if dataset.test_mode else dataset.filter_cfg,
             isinstance(dataset, CheckedCocoDataset),
             getattr(dataset, "faulty", "stop") == "skip",
+            len(joined),
         )
 
 

@@ -102,6 +102,12 @@ EMPTY_IMAGE = Kind(
     "nothing is there",
     Level.NOTE,
 )
+BACKGROUND = Kind(
+    "a data set without a box",
+    "nothing, if it is to teach that nothing is there, or has no labels on purpose: "
+    "others beside it have boxes",
+    Level.NOTE,
+)
 ZERO_ID = Kind(
     "an annotation with id 0",
     "number the annotations from 1: COCO's evaluation takes a match with 0 for none",

@@ -225,6 +225,67 @@ def test_a_config_of_another_scope_trains_on_checked_data(root, kind):
             assert len(next(iter(batches))["inputs"]) == 2
 
 
+@pytest.fixture
+def joined(root):
+    """Config of a training on images with boxes, and on two sets of images without."""
+    content = json.loads((root / "train.json").read_text())
+    content["images"] = content["images"][3:]
+    content["annotations"] = content["annotations"][3:]
+    (root / "train.json").write_text(json.dumps(content))
+    (root / "none.json").write_text(json.dumps({**content, "annotations": []}))
+    del content["annotations"]
+    (root / "unlabelled.json").write_text(json.dumps(content))
+    datasets = [
+        {**settings(root), "type": "CocoDataset", "ann_file": f"{name}.json"}
+        for name in ("train", "none", "unlabelled")
+    ]
+    datasets[0]["filter_cfg"] = {"filter_empty_gt": True}
+    dataset = {"type": "ConcatDataset", "datasets": datasets}
+    return Config({"train_dataloader": {"dataset": dataset}})
+
+
+@pytest.mark.parametrize("faulty", [None, "skip"])
+def test_sets_without_boxes_are_trained_on_beside_one_with(joined, capfd, faulty):
+    set_faulty_data(joined, faulty)
+    check_data(joined)
+    assert capfd.readouterr().out.count("note: a data set without a box") == 2
+    dataset = DATASETS.build(joined.train_dataloader.dataset)
+    assert len(dataset) == 6
+
+
+def test_sets_without_boxes_alone_are_refused(joined):
+    set_faulty_data(joined)
+    joined.train_dataloader.dataset.datasets.pop(0)
+    with pytest.raises(
+        ConfigError, match="train_dataloader: none of its 2 data sets has a box"
+    ):
+        check_data(joined)
+    joined.train_dataloader.dataset.datasets.pop(0)
+    with pytest.raises(ConfigError, match="lacks annotations"):
+        check_data(joined)
+
+
+def test_a_set_without_boxes_that_leaves_out_such_images_is_refused(joined):
+    empty = joined.train_dataloader.dataset.datasets[1]
+    empty.filter_cfg = {"filter_empty_gt": True}
+    set_faulty_data(joined)
+    for use in (check_data, lambda _: DATASETS.build(empty)):
+        with pytest.raises(ConfigError, match="no annotation has a box to learn from"):
+            use(joined)
+
+
+def test_boxes_that_are_all_left_out_are_missed_beside_others_too(root):
+    background = settings(root, faulty="skip", boxes_elsewhere=True)
+    for number in range(3, 6):
+        (root / f"{number}.png").unlink()
+    content = json.loads((root / "train.json").read_text())
+    Image.new("RGB", (60, 40)).save(root / "6.png")
+    content["images"].append({**content["images"][0], "id": 6, "file_name": "6.png"})
+    (root / "train.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="no annotation has a box to learn from"):
+        DATASETS.build(background)
+
+
 def test_the_check_before_a_training_goes_along(root, monkeypatch):
     cfg = Config({"train_dataloader": {"dataset": settings(root)}})
     with pytest.raises(ConfigError, match=r"train_dataloader, .*annotation 3"):
