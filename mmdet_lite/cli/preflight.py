@@ -89,7 +89,7 @@ def source_problems(
     """List what is wrong with a data set of a config.
 
     Args:
-        cfg: the whole config.
+        cfg: the whole config; an empty one for data that no config names yet.
         source: one of :func:`~mmdet_lite.datasets.data_sources.data_sources`.
         image_problems: looks at the images, given their rows and how they are read.
 
@@ -110,6 +110,8 @@ def source_problems(
         annotated=not is_test or bool(content.get("annotations")),
         scored=_reads_annotations(cfg, source.split),
         boxes_elsewhere=source.joined > 1,
+        # Of data that no config names, all sets are of the training's classes.
+        complete=not cfg,
     )
     rows = content.get("images") if isinstance(content, dict) else None
     if source.reader is not None and isinstance(rows, list):

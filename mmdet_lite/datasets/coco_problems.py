@@ -31,6 +31,7 @@ def annotation_problems(
     annotated: bool = True,
     scored: bool = False,
     boxes_elsewhere: bool = False,
+    complete: bool = False,
 ) -> list[Problem]:
     """List all that is wrong with an annotation file.
 
@@ -43,6 +44,7 @@ def annotation_problems(
         boxes_elsewhere: whether the data set is one of several, so that this one may
             have no boxes, and no list of annotations, unless it leaves out images
             without a box.
+        complete: whether the classes have to be all of the file.
 
     Returns:
         list: the problems, none if there are none. A file without problems can be read
@@ -57,7 +59,7 @@ def annotation_problems(
         return problems
     names = names_by_id(content["categories"])
     if classes is not None:
-        problems += class_problems(list(names.values()), classes)
+        problems += class_problems(list(names.values()), classes, complete)
     min_size = filter_cfg.get("min_size", 0)
     sizes: dict[Any, tuple[float, float]] = {}
     problems += _image_problems(content["images"], sizes, min_size)
