@@ -202,11 +202,12 @@ def _model_problems(cfg: Config, source: DataSource) -> list[Problem]:
 def _check_evaluators(cfg: Config, split: str) -> None:
     for metric in _metrics_of(cfg.get(f"{split}_evaluator")):
         file = metric.get("ann_file")
-        if file and is_local(file, metric.get("backend_args")):
-            if not Path(file).is_file():
-                raise ConfigError(
-                    f"the annotation file of {split}_evaluator does not exist: {file}"
-                )
+        if not file or not is_local(file, metric.get("backend_args")):
+            continue
+        if not Path(file).is_file():
+            raise ConfigError(
+                f"the annotation file of {split}_evaluator does not exist: {file}"
+            )
 
 
 def _reads_annotations(cfg: Config, split: str) -> bool:
@@ -220,7 +221,9 @@ def _reads_annotations(cfg: Config, split: str) -> bool:
         # Without a file it is the data set that is read.
         if metric.get("ann_file") and (kind := metric.get("type"))
     ]
-    return any(isinstance(kind, type) and issubclass(kind, CocoMetric) for kind in kinds)
+    return any(
+        isinstance(kind, type) and issubclass(kind, CocoMetric) for kind in kinds
+    )
 
 
 def _metrics_of(evaluator: Any) -> list[dict]:

@@ -127,7 +127,7 @@ class CheckedCocoDataset(CocoDataset):
             raise ConfigError(f"the image cannot be read: {path} ({said})") from error
 
     def _can_be_read(self, idx: int) -> bool:
-        """Whether the step that loads the image, alone, does so or is of another kind."""
+        """Whether the step that loads the image does so alone, or is not known."""
         load = self._loading_step()
         if load is None:
             return True

@@ -190,7 +190,9 @@ def _use_problems(
         width, height = sizes[row["image_id"]]
         reason = _why_unused(row, width, height)
         if reason:
-            problems.append(Problem(UNUSED_BOX, f"annotation {shown(row['id'])} {reason}"))
+            problems.append(
+                Problem(UNUSED_BOX, f"annotation {shown(row['id'])} {reason}")
+            )
         elif not (row.get("iscrowd") or row.get("ignore")):
             usable += row["category_id"] in wanted and min(width, height) >= min_size
     if not usable:

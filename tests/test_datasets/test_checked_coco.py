@@ -151,7 +151,9 @@ def test_what_is_not_the_images_fault_is_said_and_not_left_out(
     dataset = DATASETS.build(
         settings(root, faulty=faulty, pipeline=pipeline, data_prefix=prefix)
     )
-    with pytest.raises(ConfigError, match=f"the pipeline fails on the image .*{message}"):
+    with pytest.raises(
+        ConfigError, match=f"the pipeline fails on the image .*{message}"
+    ):
         dataset[0]
     assert said == []
 
