@@ -116,6 +116,7 @@ def main() -> None:
             if args.show_dir:
                 # mmdet joins a relative folder to the work dir anew for every image.
                 args.show_dir = str(Path(args.show_dir).absolute())
+            provide_drawing(cfg)
             cfg = trigger_visualization_hook(cfg, args)
         check_data(cfg, splits=("test",))
         if is_exported:
@@ -156,6 +157,17 @@ def refuse_flags(args: argparse.Namespace, is_exported: bool) -> None:
             )
 
 
+def provide_drawing(cfg: Config) -> None:
+    """Give a config the hook and the visualizer that draw, where it has none."""
+    hooks = cfg.get("default_hooks") or {}
+    if not hooks.get("visualization"):
+        hook = {"type": "mmdet.DetVisualizationHook"}
+        cfg.default_hooks = {**hooks, "visualization": hook}
+    if not cfg.get("visualizer"):
+        # mmengine's own draws no boxes.
+        cfg.visualizer = {"type": "mmdet.DetLocalVisualizer"}
+
+
 def use_test_time_augmentation(cfg: Config) -> None:
     """Wrap the model in the config's ``tta_model``; by default flip every image."""
     tta_model = cfg.get("tta_model") or {
@@ -176,7 +188,8 @@ def use_test_time_augmentation(cfg: Config) -> None:
             "flip",
             "flip_direction",
         )
-        flips = [{"type": "RandomFlip", "prob": prob} for prob in (1.0, 0.0)]
+        # The ground truth of the result is that of the first view.
+        flips = [{"type": "RandomFlip", "prob": prob} for prob in (0.0, 1.0)]
         dataset.pipeline[-1] = {
             "type": "TestTimeAug",
             "transforms": [flips, [pack]],

@@ -6,10 +6,13 @@ are not the config's leave every image without boxes, and training goes on.
 
 import argparse
 import os
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdet.evaluation import CocoMetric
+from mmdet.registry import METRICS
 from mmengine.config import Config
 from mmengine.logging import print_log
 
@@ -17,8 +20,11 @@ from ..datasets.coco_file import forget_annotation_files, read_annotation_file
 from ..datasets.coco_problems import annotation_problems
 from ..datasets.data_sources import DataSource, data_sources
 from ..datasets.image_problems import ImageReader, quick_image_problems
+from ..datasets.local_files import is_local
 from ..datasets.problems import (
+    BACKGROUND,
     CLASSES,
+    NO_BOX,
     NOT_COCO,
     Level,
     Problem,
@@ -53,14 +59,15 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ("train", "val")) -> None:
     sources = data_sources(cfg, splits)
     # The others wait for the first before they build anything.
     if is_first_process(cfg.get("launcher", "none")):
-        for source in sources:
-            _check_source(cfg, source)
+        found = [(source, _check_source(cfg, source)) for source in sources]
+        for where, problem in _empty_splits(found):
+            raise ConfigError(in_one_line(where, [problem]))
     forget_annotation_files(but=[s.ann_file for s in sources if s.checked])
     for split in splits:
         _check_evaluators(cfg, split)
 
 
-def _check_source(cfg: Config, source: DataSource) -> None:
+def _check_source(cfg: Config, source: DataSource) -> list[Problem]:
     problems = source_problems(cfg, source, quick_image_problems)
     stopping = [
         problem
@@ -73,6 +80,7 @@ def _check_source(cfg: Config, source: DataSource) -> None:
     if notes:
         print_log(f"{source.where}, {source.ann_file}:")
         print_log("\n".join(report(notes, examples=1)))
+    return problems
 
 
 def source_problems(
@@ -81,7 +89,7 @@ def source_problems(
     """List what is wrong with a data set of a config.
 
     Args:
-        cfg: the whole config.
+        cfg: the whole config; an empty one for data that no config names yet.
         source: one of :func:`~mmdet_lite.datasets.data_sources.data_sources`.
         image_problems: looks at the images, given their rows and how they are read.
 
@@ -100,7 +108,10 @@ def source_problems(
         source.filter_cfg,
         # Of images to be submitted elsewhere nothing but the list is given.
         annotated=not is_test or bool(content.get("annotations")),
-        scored=source.split != "train",
+        scored=_reads_annotations(cfg, source.split),
+        boxes_elsewhere=source.joined > 1,
+        # Of data that no config names, all sets are of the training's classes.
+        complete=not cfg,
     )
     rows = content.get("images") if isinstance(content, dict) else None
     if source.reader is not None and isinstance(rows, list):
@@ -142,21 +153,44 @@ def print_problems(
         int: how many must not be trained on.
     """
     num_faults = 0
+    found = []
     for source in sources:
         print(f"{source.split}: {source.ann_file}", flush=True)
         problems = source_problems(cfg, source, image_problems)
         num_faults += len(serious(problems))
         print("\n".join(report(problems, examples) or ["nothing is wrong"]))
+        found.append((source, problems))
+    for where, problem in _empty_splits(found):
+        num_faults += 1
+        print("\n".join([f"{where}:", *report([problem])]))
     return num_faults
 
 
+def _empty_splits(
+    found: Sequence[tuple[DataSource, list[Problem]]],
+) -> Iterator[tuple[str, Problem]]:
+    """The data loaders none of whose data sets has a box, given what each has."""
+    backgrounds = [
+        source
+        for source, problems in found
+        if any(problem.kind is BACKGROUND for problem in problems)
+    ]
+    counts = Counter(source.where for source in backgrounds)
+    joined = {source.where: source.joined for source in backgrounds}
+    for where, count in counts.items():
+        if count == joined[where]:
+            message = f"none of its {count} data sets has a box to learn from"
+            yield where, Problem(NO_BOX, message)
+
+
 def _model_problems(cfg: Config, source: DataSource) -> list[Problem]:
-    bbox_head = cfg.get("model", {}).get("bbox_head", {})
-    if not isinstance(bbox_head, dict) or source.classes is None:
+    model = cfg.get("model", {})
+    bbox_head = model.get("bbox_head", {})
+    # A model that is told its classes in words takes any number of them.
+    if "language_model" in model or not isinstance(bbox_head, dict):
         return []
     num_classes = bbox_head.get("num_classes")
-    # A head that compares boxes with text has slots for tokens, not classes.
-    if num_classes in (None, len(source.classes)) or "contrastive_cfg" in bbox_head:
+    if source.classes is None or num_classes in (None, len(source.classes)):
         return []
     message = (
         f"model.bbox_head.num_classes is {num_classes}, but the data set of "
@@ -166,10 +200,36 @@ def _model_problems(cfg: Config, source: DataSource) -> list[Problem]:
 
 
 def _check_evaluators(cfg: Config, split: str) -> None:
-    evaluators = cfg.get(f"{split}_evaluator") or []
-    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        ann_file = evaluator.get("ann_file")
-        if ann_file and "://" not in ann_file and not Path(ann_file).is_file():
+    for metric in _metrics_of(cfg.get(f"{split}_evaluator")):
+        file = metric.get("ann_file")
+        if not file or not is_local(file, metric.get("backend_args")):
+            continue
+        if not Path(file).is_file():
             raise ConfigError(
-                f"the annotation file of {split}_evaluator does not exist: {ann_file}"
+                f"the annotation file of {split}_evaluator does not exist: {file}"
             )
+
+
+def _reads_annotations(cfg: Config, split: str) -> bool:
+    """Whether COCO's evaluation reads the annotation file of a split."""
+    name = f"{split}_evaluator"
+    if split == "train" or name not in cfg:
+        return split != "train"  # Data that no config names are scored by it.
+    kinds = [
+        METRICS.get(kind) if isinstance(kind, str) else kind
+        for metric in _metrics_of(cfg[name])
+        # Without a file it is the data set that is read.
+        if metric.get("ann_file") and (kind := metric.get("type"))
+    ]
+    return any(
+        isinstance(kind, type) and issubclass(kind, CocoMetric) for kind in kinds
+    )
+
+
+def _metrics_of(evaluator: Any) -> list[dict]:
+    """The metrics of an evaluator, or of a list of them."""
+    if isinstance(evaluator, list | tuple):
+        return [metric for each in evaluator for metric in _metrics_of(each)]
+    if not isinstance(evaluator, dict):
+        return []
+    return _metrics_of(evaluator["metrics"]) if "metrics" in evaluator else [evaluator]

@@ -6,6 +6,7 @@ from typing import Any
 
 from .coco_tables import class_problems, is_id, names_by_id, table_problems
 from .problems import (
+    BACKGROUND,
     BROKEN_ANNOTATION,
     BROKEN_IMAGE,
     DUPLICATE_ANNOTATION,
@@ -16,6 +17,7 @@ from .problems import (
     UNUSED_BOX,
     UNUSED_IMAGE,
     ZERO_ID,
+    Kind,
     Problem,
     listed,
     shown,
@@ -28,6 +30,8 @@ def annotation_problems(
     filter_cfg: Mapping[str, Any] | None = None,
     annotated: bool = True,
     scored: bool = False,
+    boxes_elsewhere: bool = False,
+    complete: bool = False,
 ) -> list[Problem]:
     """List all that is wrong with an annotation file.
 
@@ -37,18 +41,25 @@ def annotation_problems(
         filter_cfg: of the data set, which says what images a training leaves out.
         annotated: False for images to be tested elsewhere, which have no annotations.
         scored: whether COCO's evaluation reads the file too, which needs more of it.
+        boxes_elsewhere: whether the data set is one of several, so that this one may
+            have no boxes, and no list of annotations, unless it leaves out images
+            without a box.
+        complete: whether the classes have to be all of the file.
 
     Returns:
         list: the problems, none if there are none. A file without problems can be read
         by mmdet and scored by COCO's evaluation.
     """
+    filter_cfg = filter_cfg or {}
+    needs_boxes = not boxes_elsewhere or filter_cfg.get("filter_empty_gt", False)
+    if isinstance(content, dict) and not needs_boxes:
+        content = {"annotations": [], **content}
     problems = table_problems(content, annotated)
     if any(problem.kind is NOT_COCO for problem in problems):
         return problems
     names = names_by_id(content["categories"])
     if classes is not None:
-        problems += class_problems(list(names.values()), classes)
-    filter_cfg = filter_cfg or {}
+        problems += class_problems(list(names.values()), classes, complete)
     min_size = filter_cfg.get("min_size", 0)
     sizes: dict[Any, tuple[float, float]] = {}
     problems += _image_problems(content["images"], sizes, min_size)
@@ -62,9 +73,11 @@ def annotation_problems(
         problems += _annotation_problems(rows, sizes, names, scored)
         faulty = {problem.annotation for problem in problems}
         boxes = [row for index, row in enumerate(rows) if index not in faulty]
-        problems += _use_problems(boxes, sizes, wanted, min_size)
+        nothing = NO_BOX if needs_boxes else BACKGROUND
+        problems += _use_problems(boxes, sizes, wanted, min_size, nothing)
         if filter_cfg.get("filter_empty_gt"):
-            empty = len(sizes.keys() - {row["image_id"] for row in boxes})
+            full = {row["image_id"] for row in boxes if row["category_id"] in wanted}
+            empty = len(sizes.keys() - full)
             if empty:
                 message = f"{empty} of {len(sizes)} images have no box"
                 problems.append(Problem(EMPTY_IMAGE, message))
@@ -88,7 +101,7 @@ def without_faulty_rows(
     ids = {row["id"] for row in images}
     annotations = [
         row
-        for index, row in enumerate(content["annotations"])
+        for index, row in enumerate(content.get("annotations", []))
         if index not in bad_annotations and row["image_id"] in ids
     ]
     return {**content, "images": images, "annotations": annotations}
@@ -145,7 +158,7 @@ def _annotation_problems(
     rows: list, sizes: dict, names: dict, scored: bool
 ) -> list[Problem]:
     problems = []
-    seen: set[int] = set()
+    seen: set[Any] = set()
     for index, row in enumerate(rows):
         fault = _annotation_fault(row, sizes, names, scored)
         if fault:
@@ -158,7 +171,7 @@ def _annotation_problems(
             message = f"{place} {fault}"
             problems.append(Problem(BROKEN_ANNOTATION, message, annotation=index))
         elif row["id"] in seen:
-            message = f"annotation id {row['id']} is that of several"
+            message = f"annotation id {shown(row['id'])} is that of several"
             problems.append(Problem(DUPLICATE_ANNOTATION, message, annotation=index))
         else:
             seen.add(row["id"])
@@ -168,16 +181,18 @@ def _annotation_problems(
 
 
 def _use_problems(
-    rows: list[dict], sizes: dict, wanted: set, min_size: int
+    rows: list[dict], sizes: dict, wanted: set, min_size: int, nothing: Kind
 ) -> list[Problem]:
-    """What a training makes of annotations that have no fault."""
+    """What a training makes of annotations that have no fault, which may be nothing."""
     problems = []
     usable = 0
     for row in rows:
         width, height = sizes[row["image_id"]]
         reason = _why_unused(row, width, height)
         if reason:
-            problems.append(Problem(UNUSED_BOX, f"annotation {row['id']} {reason}"))
+            problems.append(
+                Problem(UNUSED_BOX, f"annotation {shown(row['id'])} {reason}")
+            )
         elif not (row.get("iscrowd") or row.get("ignore")):
             usable += row["category_id"] in wanted and min(width, height) >= min_size
     if not usable:
@@ -185,7 +200,7 @@ def _use_problems(
             "no annotation has a box to learn from: all are broken, crowds, of other "
             "classes, without area, outside of their image or of images left out"
         )
-        problems.append(Problem(NO_BOX, message))
+        problems.append(Problem(nothing, message))
     return problems
 
 
@@ -195,7 +210,7 @@ def _annotation_fault(row: Any, sizes: dict, names: dict, scored: bool) -> str |
         return f"is {shown(row)}, not an object"
     if not is_id(row.get("id")):
         return f"has id {shown(row.get('id'))}, but a whole number is expected"
-    if not isinstance(row["id"], int):
+    if scored and not isinstance(row["id"], int):
         return f"has id {shown(row['id'])}, but COCO's evaluation needs a whole number"
     image, category = row.get("image_id"), row.get("category_id")
     if not is_id(image) or image not in sizes:

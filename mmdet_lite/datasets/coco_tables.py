@@ -30,18 +30,28 @@ def table_problems(content: Any, annotated: bool = True) -> list[Problem]:
     return problems or _category_problems(content["categories"])
 
 
-def class_problems(names: Sequence[str], classes: Sequence[str]) -> list[Problem]:
+def class_problems(
+    names: Sequence[str], classes: Sequence[str], complete: bool = False
+) -> list[Problem]:
     """Say which classes mmdet would not number as they are meant.
 
     Args:
         names: of the categories, in the order of the file.
         classes: of the data set.
+        complete: whether they have to be all of the file.
     """
     unknown = [name for name in classes if name not in names]
     if unknown:
         message = (
             f"{len(unknown)} of the {len(classes)} classes are not categories of the "
             f"file: {listed(unknown)}; the file has {listed(names)}"
+        )
+        return [Problem(CLASSES, message)]
+    extra = [name for name in names if name not in classes]
+    if complete and extra:
+        message = (
+            f"{len(extra)} of its {len(names)} categories are not of the training "
+            f"set: {listed(extra)}; that has {listed(classes)}"
         )
         return [Problem(CLASSES, message)]
     repeated = [name for name, count in Counter(classes).items() if count > 1]

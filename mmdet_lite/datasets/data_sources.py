@@ -11,6 +11,7 @@ from mmengine.config import Config, ConfigDict
 from ..errors import ConfigError
 from .checked_coco import CheckedCocoDataset
 from .image_problems import ImageReader
+from .local_files import image_reader, is_local
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class DataSource:
         filter_cfg: what images its training leaves out.
         checked: whether it is a ``CheckedCocoDataset``, which takes the file as read.
         skips: whether faulty images and annotations are left out.
+        joined: how many data sets its data loader joins, this one among them.
     """
 
     split: str
@@ -34,6 +36,7 @@ class DataSource:
     filter_cfg: dict | None = None
     checked: bool = False
     skips: bool = False
+    joined: int = 1
 
     @property
     def where(self) -> str:
@@ -75,11 +78,15 @@ def set_faulty_data(cfg: Config, faulty: str | None = None) -> None:
     """
     loader = cfg.get("train_dataloader") or {}
     found = 0
-    for dataset_cfg in _innermost_datasets(loader.get("dataset", ConfigDict())):
-        if dataset_cfg.get("type") in ("CocoDataset", "mmdet.CocoDataset", CocoDataset):
-            dataset_cfg.type = CheckedCocoDataset.__name__
-        if dataset_cfg.get("type") == CheckedCocoDataset.__name__:
+    joined = list(_innermost_datasets(loader.get("dataset", ConfigDict())))
+    for dataset_cfg in joined:
+        if dataset_cfg.get("type") in _names_of(CocoDataset):
+            # Whose registry has it is said, as default_scope may be another.
+            dataset_cfg.type = f"mmdet.{CheckedCocoDataset.__name__}"
+        if dataset_cfg.get("type") in _names_of(CheckedCocoDataset):
             found += 1
+            if len(joined) > 1:
+                dataset_cfg.setdefault("boxes_elsewhere", True)
             if faulty is not None:
                 dataset_cfg.faulty = faulty
     if faulty is not None and not found:
@@ -111,6 +118,11 @@ def pipeline_steps(pipeline: Any) -> Iterator[ConfigDict]:
             yield from pipeline_steps(step)
 
 
+def _names_of(cls: type) -> tuple:
+    """What a config may call a class of mmdet's registry."""
+    return (cls, cls.__name__, f"mmdet.{cls.__name__}")
+
+
 def _innermost_datasets(dataset_cfg: ConfigDict) -> Iterator[ConfigDict]:
     if "dataset" in dataset_cfg:
         yield from _innermost_datasets(dataset_cfg.dataset)
@@ -125,7 +137,8 @@ def _sources_in(dataset_cfg: Any, split: str) -> Iterator[DataSource]:
     where = f"{split}_dataloader"
     if not isinstance(dataset_cfg, dict):
         raise ConfigError(f"{where}.dataset must be a dict, but is {dataset_cfg!r}")
-    for inner_cfg in _innermost_datasets(dataset_cfg):
+    joined = list(_innermost_datasets(dataset_cfg))
+    for inner_cfg in joined:
         cls = inner_cfg.get("type")
         if isinstance(cls, str):
             cls = DATASETS.get(cls)
@@ -141,7 +154,7 @@ def _sources_in(dataset_cfg: Any, split: str) -> Iterator[DataSource]:
             dataset = DATASETS.build({**inner_cfg, "lazy_init": True, "pipeline": []})
         except Exception as error:
             raise ConfigError(f"the data set of {where}: {error}") from error
-        if "://" in dataset.ann_file:
+        if not is_local(dataset.ann_file, dataset.backend_args):
             continue
         classes = dataset.metainfo.get("classes")
         if not isinstance(classes, list | tuple) or not all(
@@ -158,20 +171,14 @@ def _sources_in(dataset_cfg: Any, split: str) -> Iterator[DataSource]:
             None if dataset.test_mode else dataset.filter_cfg,
             isinstance(dataset, CheckedCocoDataset),
             getattr(dataset, "faulty", "stop") == "skip",
+            len(joined),
         )
 
 
 def _reader_of(dataset: CocoDataset, pipeline: Any) -> ImageReader | None:
-    folder = dataset.data_prefix.get("img", "")
-    if dataset.backend_args is not None or "://" in folder:
-        return None
     for step in pipeline_steps(pipeline):
         kind = step.get("type")
         name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-        if name.endswith("LoadImageFromFile") and not step.get("backend_args"):
-            return ImageReader(
-                folder,
-                step.get("color_type", "color"),
-                step.get("imdecode_backend", "cv2"),
-            )
+        if name.endswith("LoadImageFromFile"):
+            return image_reader(dataset, step)
     return None

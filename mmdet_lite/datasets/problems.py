@@ -97,9 +97,15 @@ UNUSED_IMAGE = Kind(
     Level.NOTE,
 )
 EMPTY_IMAGE = Kind(
-    "images without a box, which training leaves out",
+    "images without a box of the classes, which training leaves out",
     "set filter_cfg.filter_empty_gt=False of the training set to learn from them that "
     "nothing is there",
+    Level.NOTE,
+)
+BACKGROUND = Kind(
+    "a data set without a box",
+    "nothing, if it is to teach that nothing is there, or has no labels on purpose: "
+    "others beside it have boxes",
     Level.NOTE,
 )
 ZERO_ID = Kind(

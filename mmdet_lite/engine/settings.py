@@ -36,10 +36,11 @@ def make_resumable(cfg: Config) -> None:
     if cfg.train_cfg.get("type") == "EpochBasedTrainLoop":
         cfg.train_cfg.type = "ResumableEpochLoop"
     loader = cfg.train_dataloader
-    if loader.dataset.type != "SeededDataset":
-        loader.dataset = {"type": "SeededDataset", "dataset": loader.dataset}
+    # Whose registry has them is said, as default_scope may be another.
+    if loader.dataset.type not in ("SeededDataset", "mmdet.SeededDataset"):
+        loader.dataset = {"type": "mmdet.SeededDataset", "dataset": loader.dataset}
         loader.batch_sampler = {
-            "type": "ResumableBatchSampler",
+            "type": "mmdet.ResumableBatchSampler",
             "batch_sampler": loader.get("batch_sampler"),
             "drop_last": loader.pop("drop_last", False),
         }

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from mmdet.evaluation import CocoMetric
 from mmengine.config import Config
 
 from mmdet_lite.cli import check_data
@@ -79,9 +80,9 @@ def test_num_classes_that_disagrees_is_refused(tmp_path, content):
         check_data(make_config(tmp_path, content, num_classes=80))
 
 
-def test_a_head_with_slots_for_text_may_have_more_than_classes(tmp_path, content):
-    cfg = make_config(tmp_path, content, num_classes=256)
-    cfg.model.bbox_head.contrastive_cfg = {"max_text_len": 256}
+def test_a_model_that_is_told_its_classes_may_have_another_number(tmp_path, content):
+    cfg = make_config(tmp_path, content, num_classes=80)
+    cfg.model.language_model = {"type": "BertModel"}
     check_data(cfg)
 
 
@@ -166,6 +167,28 @@ def test_images_on_remote_storage_are_left_to_mmdet(tmp_path, content):
     check_data(cfg)
 
 
+def test_a_storage_that_maps_local_looking_paths_is_left_to_mmdet(tmp_path, content):
+    cfg = make_config(tmp_path, content)
+    remote = {"backend": "petrel", "path_mapping": {"/nowhere/": "s3://bucket/"}}
+    cfg.val_evaluator.update(ann_file="/nowhere/val.json", backend_args=remote)
+    cfg.val_dataloader.dataset.update(data_root="/nowhere/", backend_args=remote)
+    check_data(cfg)
+    cfg.val_evaluator.backend_args = {"backend": "local"}
+    with pytest.raises(ConfigError, match=r"val_evaluator does not exist: /nowhere"):
+        check_data(cfg)
+    cfg.val_dataloader.dataset.backend_args = {"backend": "local"}
+    with pytest.raises(ConfigError, match=r"val_dataloader, /nowhere/train\.json"):
+        check_data(cfg)
+
+
+def test_the_metrics_of_an_evaluator_are_looked_at(tmp_path, content):
+    cfg = make_config(tmp_path, content)
+    metric = {**cfg.val_evaluator, "ann_file": str(tmp_path / "other.json")}
+    cfg.val_evaluator = {"type": "MultiDatasetsEvaluator", "metrics": [metric]}
+    with pytest.raises(ConfigError, match=r"val_evaluator.*other\.json"):
+        check_data(cfg)
+
+
 def test_what_training_leaves_out_is_said(tmp_path, content, capsys):
     cfg = make_config(tmp_path, content)
     content["images"].append({**content["images"][0], "id": 8, "width": 20})
@@ -183,8 +206,24 @@ def test_a_validation_file_needs_what_the_evaluation_reads(tmp_path, content):
     del content["annotations"][0]["iscrowd"]
     (tmp_path / "train.json").write_text(json.dumps(content))
     check_data(cfg, splits=("train",))
-    with pytest.raises(ConfigError, match="annotation 3 has no iscrowd"):
-        check_data(cfg, splits=("val",))
+    for kind in ("CocoMetric", "mmdet.CocoMetric", CocoMetric):
+        cfg.val_evaluator.type = kind
+        with pytest.raises(ConfigError, match="annotation 3 has no iscrowd"):
+            check_data(cfg, splits=("val",))
+
+
+@pytest.mark.parametrize(
+    "evaluator", [{"type": "VOCMetric"}, [{"type": "CocoMetric", "metric": "bbox"}]]
+)
+def test_a_metric_that_does_not_read_the_file_asks_for_less(
+    tmp_path, content, evaluator
+):
+    cfg = make_config(tmp_path, content)
+    del content["annotations"][0]["iscrowd"]
+    content["annotations"][0]["id"] = "x"
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    cfg.val_evaluator = evaluator
+    check_data(cfg)
 
 
 @pytest.mark.parametrize(

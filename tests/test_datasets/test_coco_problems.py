@@ -132,6 +132,16 @@ def test_rows_that_are_no_objects_are_named(content, table):
     assert f"row 0 of {table} is [1, 2], not an object" in messages(content)
 
 
+def test_names_may_be_ids_of_annotations_that_are_not_scored(content):
+    for row in content["annotations"]:
+        row["id"] = f"x{row['id']}"
+    assert annotation_problems(content, ("cat", "dog")) == []
+    assert len(messages(content)) == 4  # Each, and nothing is left.
+    content["annotations"][1]["id"] = "x3"
+    (problem,) = annotation_problems(content, ("cat", "dog"))
+    assert problem.message == "annotation id 'x3' is that of several"
+
+
 def test_all_problems_are_listed_at_once(content):
     content["images"][0]["id"] = 8
     content["annotations"][0]["bbox"] = None
@@ -190,6 +200,14 @@ def test_what_training_leaves_out_is_noted(content):
         "annotation 0",
         "1 of 3 images have no box",
     }
+
+
+def test_images_without_a_box_of_the_classes_are_noted(content):
+    """As mmdet leaves them out: boxes of other classes do not keep an image."""
+    keep = {"filter_empty_gt": True}
+    assert annotation_problems(content, ("cat", "dog"), keep) == []
+    (problem,) = annotation_problems(content, ("dog",), keep)
+    assert problem.message == "1 of 2 images have no box"
 
 
 def test_faulty_rows_can_be_left_out(content):
@@ -257,13 +275,14 @@ def test_no_content_ends_in_a_traceback(content):
     rng = random.Random(0)
     for _ in range(3000):
         damaged = _damage(rng, content)
+        scored = rng.random() < 0.5
         problems = annotation_problems(
-            damaged, rng.choice([None, ("cat", "dog")]), {"min_size": 8}, scored=True
+            damaged, rng.choice([None, ("cat", "dog")]), {"min_size": 8}, scored=scored
         )
         assert all("\n" not in line for line in report(problems))
         if not any(problem.kind.level is Level.STOP for problem in problems):
             rest = without_faulty_rows(damaged, problems)
-            left = annotation_problems(rest, None, scored=True)
+            left = annotation_problems(rest, None, scored=scored)
             assert all(problem.kind.level is not Level.ROW for problem in left)
 
 

@@ -58,6 +58,103 @@ def test_lists_of_pictures_say_what_set_they_belong_to(digits_root, tmp_path):
         find_labels(tmp_path)
 
 
+@pytest.fixture
+def picture(digits_root):
+    """Path of a picture."""
+    return next((digits_root / "images").iterdir())
+
+
+def put(file, content=""):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, str):
+        file.write_text(content, encoding="utf-8")
+    else:
+        shutil.copy(content, file)
+
+
+def test_pictures_that_share_a_label_file_are_named(picture, tmp_path):
+    put(tmp_path / "data.yaml", "train: train/images\nval: val/images\nnames: [a]")
+    for name in ("train/images/t0.jpg", "train/images/t0.png", "val/images/v.png"):
+        put(tmp_path / name, picture)
+    put(tmp_path / "train" / "labels" / "t0.txt", "0 .5 .5 .2 .2")
+    files = find_labels(tmp_path)
+    (problem,) = files.problems
+    assert problem.kind.title == "label files of several pictures"
+    assert problem.message.endswith("labels/t0.txt is that of t0.jpg, t0.png")
+    assert files.splits["train"] == []
+    assert [row.image.name for row in files.splits["val"]] == ["v.png"]
+
+
+def test_pictures_of_one_name_in_two_folders_are_kept(picture, tmp_path):
+    for name in ("images/a/1.png", "images/b/1.png", "images/c/2.png"):
+        put(tmp_path / name, picture)
+    put(tmp_path / "xml" / "2.xml")
+    found = [(row.image, row.labels) for row in find_labels(tmp_path).splits["train"]]
+    assert found == [
+        (tmp_path / "images" / "a" / "1.png", None),
+        (tmp_path / "images" / "b" / "1.png", None),
+        (tmp_path / "images" / "c" / "2.png", tmp_path / "xml" / "2.xml"),
+    ]
+
+
+@pytest.fixture
+def voc(picture, tmp_path):
+    """Function that makes a data set of Pascal VOC's layout with lists of lines."""
+
+    def make(stems, **lists):
+        for stem in stems:
+            put(tmp_path / "JPEGImages" / f"{stem}.png", picture)
+            put(tmp_path / "Annotations" / f"{stem}.xml")
+        for name, text in lists.items():
+            put(tmp_path / "ImageSets" / "Main" / f"{name}.txt", text)
+        return find_labels(tmp_path)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["p1", "my pic 2", "v1.5"],
+        ["p1.png", "my pic 2.png", "v1.5.png"],
+        ["p1  1", "my pic 2", "v1.5 -1"],
+        ["JPEGImages/p1.jpg", "./JPEGImages/my pic 2.jpg", "JPEGImages/v1.5.jpg -1"],
+        ["\ufeffp1", " my pic 2 ", "v1.5", "", "v1.png"],
+    ],
+)
+def test_a_line_of_a_list_may_have_spaces_a_folder_or_a_suffix(voc, lines):
+    stems = ["p1", "my pic 2", "v1.5", "v1"]
+    files = voc(stems, train="\n".join(lines), val="v1")
+    found = {row.image.stem for row in files.splits["train"]}
+    assert found - {"v1"} == {"p1", "my pic 2", "v1.5"}
+    assert ("v1" in found) == ("v1.png" in lines)
+    assert files.problems == []
+
+
+def test_lines_that_name_no_picture_are_said(voc):
+    files = voc(["p1", "p2"], train="q1\nq2\n", val="p2\nq3\n")
+    lost = [p.message for p in files.problems if "no picture's name" in p.kind.title]
+    assert [message.rpartition("/")[2] for message in lost] == [
+        "train.txt has 2 of 2, the first 'q1'",
+        "val.txt has 1 of 2, the first 'q3'",
+    ]
+    with pytest.raises(
+        ConfigError,
+        match=r"no pictures to train on: .*train\.txt has 2 of 2, the first 'q1' "
+        r"\(lines of ImageSets/Main that are no picture's name\)",
+    ):
+        read_labels(files)
+
+
+def test_a_yaml_file_of_something_else_is_passed_over(picture, tmp_path):
+    put(tmp_path / "images" / "a.png", picture)
+    put(tmp_path / "cloud.yaml", "a: !Ref x")
+    put(tmp_path / "mine.yaml", "train: images\nnames: [a]")
+    assert find_labels(tmp_path).classes == ("a",)
+    with pytest.raises(ConfigError, match="is no YAML"):
+        find_labels(tmp_path / "cloud.yaml")
+
+
 def test_cocos_format_is_none_of_these_layouts(digits_root):
     assert find_labels(digits_root) is None
 

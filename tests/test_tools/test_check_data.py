@@ -52,9 +52,29 @@ def test_all_problems_of_a_folder_are_listed(run_check, digits_root, tmp_path):
     assert "cannot be read" not in run_check("--data-root", root, "--quick")[1]
 
 
+def test_a_class_that_is_not_trained_is_named(run_check, digits_root, tmp_path):
+    """As a training on the folder refuses it."""
+    for file in digits_root.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    val = json.loads((digits_root / "val.json").read_text())
+    val["categories"].append({"id": 99, "name": "ten"})
+    (tmp_path / "val.json").unlink()
+    (tmp_path / "val.json").write_text(json.dumps(val))
+    status, out, _ = run_check("--data-root", tmp_path, "--quick")
+    assert status == 1
+    assert "    1 of its 11 categories are not of the training set: 'ten'; " in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ("--data-root", ".", "--cfg-options", "model.type=X"),
+            "--cfg-options needs a config",
+        ),
+        (("--data-root", ".", "--splits", "test"), "--splits needs a config"),
+        (("a.py", "--train-file", "t.json"), "--train-file needs --data-root"),
+        (("a.py", "--val-file", "v.json"), "--val-file needs --data-root"),
         ((), "name a config, or a folder by --data-root"),
         (("--data-root", "nowhere"), "--data-root nowhere is no folder"),
         (("nowhere.py",), "there is no config nowhere.py"),

@@ -107,6 +107,22 @@ def test_testing_a_checkpoint_repeats_its_metrics(run_tool, trained, tmp_path):
     assert len(pickle.loads((tmp_path / "predictions.pkl").read_bytes())) == 4
 
 
+def test_pictures_are_drawn_for_a_config_that_names_no_hook_for_it(
+    repository, run_tool, trained, tmp_path
+):
+    config = tmp_path / "no_hook.py"
+    lines = [
+        f"_base_ = {str(repository / CONFIG)!r}",
+        "default_hooks = dict(_delete_=True, logger=dict(type='LoggerHook'))",
+        "visualizer = None",
+    ]
+    config.write_text("\n".join(lines))
+    arguments = ("--work-dir", tmp_path, "--show-dir", tmp_path / "pictures")
+    result = run_tool("test", trained / "epoch_2.pth", *arguments, config=str(config))
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 4
+
+
 @pytest.mark.parametrize("flag", ["--tta", "--amp", "--optimize"])
 def test_variants_of_testing_run(run_tool, trained, tmp_path, flag):
     result = run_tool("test", trained / "epoch_2.pth", "--work-dir", tmp_path, flag)

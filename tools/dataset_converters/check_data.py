@@ -49,14 +49,24 @@ def parse_args() -> argparse.Namespace:
         "--splits",
         nargs="+",
         choices=["train", "val", "test"],
-        default=["train", "val"],
-        help="data loaders of the config to check",
+        help="data loaders of the config to check; default train val",
     )
     parser.add_argument(
         "--quick", action="store_true", help="as before a training, without pictures"
     )
     add_problem_options(parser)
     return parser.parse_args()
+
+
+def refuse_flags(args: argparse.Namespace) -> None:
+    """Refuse what belongs to the other way to name data."""
+    if args.config is None:
+        flags, needed = ("cfg_options", "splits"), "a config"
+    else:
+        flags, needed = ("train_file", "val_file"), "--data-root"
+    for flag in flags:
+        if getattr(args, flag) is not None:
+            raise ConfigError(f"--{flag.replace('_', '-')} needs {needed}")
 
 
 def main() -> None:
@@ -66,9 +76,10 @@ def main() -> None:
     with exit_on_config_error():
         if (args.config is None) == (args.data_root is None):
             raise ConfigError("name a config, or a folder by --data-root")
+        refuse_flags(args)
         if args.config is not None:
             cfg = read_config(args.config, args.cfg_options)
-            sources = data_sources(cfg, args.splits)
+            sources = data_sources(cfg, args.splits or ["train", "val"])
         else:
             cfg = Config()
             sources = own_data_sources(args.data_root, args.train_file, args.val_file)

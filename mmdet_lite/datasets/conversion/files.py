@@ -61,6 +61,18 @@ def files_in(folder: Path, suffix: str) -> list[Path]:
     return sorted(path for path in _files_in(folder) if path.suffix.lower() == suffix)
 
 
+def text_of(file: Path) -> str:
+    """What is in a text file."""
+    # Editors of Windows put a byte order mark first.
+    return file.read_text(encoding="utf-8-sig")
+
+
+def stem_of(name: str) -> str:
+    """A picture's name without its folder and its suffix, if it has one."""
+    path = Path(name)
+    return path.stem if path.suffix.lower() in _SUFFIXES else path.name
+
+
 def split_of(path: Path, root: Path) -> str | None:
     """The set that a folder on the way to a file names, ``train2017`` for one."""
     for part in path.relative_to(root).parts[:-1]:

@@ -1,6 +1,9 @@
 """What can be wrong with label files, beside what can be with COCO's."""
 
-from ..problems import Kind, Level
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..problems import Kind, Level, Problem
 
 LABELS = Kind(
     "label files that cannot be used",
@@ -28,6 +31,11 @@ UNPAIRED = Kind(
 UNLISTED = Kind(
     "pictures that no list of ImageSets/Main has",
     "nothing, unless you miss them: they are left out",
+    Level.NOTE,
+)
+LOST = Kind(
+    "lines of ImageSets/Main that are no picture's name",
+    "nothing, unless you miss the pictures",
     Level.NOTE,
 )
 UNLABELLED = Kind(
@@ -61,3 +69,9 @@ IN_TWO = Kind(
     "take them out of one: AP on pictures that were trained on says nothing",
     Level.NOTE,
 )
+
+
+def shared_labels(file: Path, images: Iterable[Path]) -> Problem:
+    """Say that a label file is that of several pictures."""
+    names = ", ".join(path.name for path in images)
+    return Problem(SHARED, f"{file} is that of {names}")

@@ -9,7 +9,7 @@ from mmengine.utils import digit_version
 from ...errors import ConfigError
 from ..problems import Problem, listed, serious
 from .files import LabelFiles
-from .problems import ABSENT, ALIKE, IN_TWO
+from .problems import ABSENT, ALIKE, IN_TWO, LOST
 from .reader import LabelReader
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def read_labels(
 
 def _require(files: LabelFiles, val_fraction: float | None) -> None:
     if not files.splits.get("train"):
-        faults = serious(files.problems)
+        lost = [problem for problem in files.problems if problem.kind is LOST]
+        faults = [*serious(files.problems), *lost]
         reason = f": {faults[0].message} ({faults[0].kind.title})" if faults else ""
         raise ConfigError(f"there are no pictures to train on{reason}")
     has_val = bool(files.splits.get("val"))

@@ -8,8 +8,17 @@ import numpy as np
 
 from ...errors import ConfigError
 from ..problems import OTHER_SIZE, Problem, shown
-from .files import SPLITS, LabelFiles, Labelled, files_in, images_in, split_of
-from .problems import SHARED, UNLISTED, UNPAIRED
+from .files import (
+    SPLITS,
+    LabelFiles,
+    Labelled,
+    files_in,
+    images_in,
+    split_of,
+    stem_of,
+    text_of,
+)
+from .problems import LOST, UNLISTED, UNPAIRED, shared_labels
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -40,23 +49,23 @@ def find_voc(root: Path) -> LabelFiles | None:
     labels: dict[str, dict[str | None, Path]] = defaultdict(dict)
     for path in xml_files:
         labels[path.stem][split_of(path, root)] = path
-    lists = _lists(root / "ImageSets" / "Main")
     files = LabelFiles("Pascal VOC", {})
+    stems = {stem for _, stem in images}
+    lists = _lists(root / "ImageSets" / "Main", stems, files.problems)
     for (split, stem), paths in images.items():
         of_name = labels.get(stem, {})
         if split is None and len(of_name) == 1:
             split = next(iter(of_name))
         file = of_name.get(split, of_name.get(None))
         if file and len(paths) > 1:
-            message = f"{file} is that of {', '.join(path.name for path in paths)}"
-            files.problems.append(Problem(SHARED, message))
+            files.problems.append(shared_labels(file, paths))
             continue
         named = [name for name, stems in lists.items() if stem in stems]
         if lists and not named:
-            files.problems.append(Problem(UNLISTED, str(paths[0])))
+            files.problems += [Problem(UNLISTED, str(path)) for path in paths]
         for name in named if lists else [split or "train"]:
-            files.splits.setdefault(name, []).append(Labelled(paths[0], file))
-    stems = {stem for _, stem in images}
+            rows = files.splits.setdefault(name, [])
+            rows += [Labelled(path, file) for path in paths]
     files.problems += [
         Problem(UNPAIRED, str(path)) for path in xml_files if path.stem not in stems
     ]
@@ -133,14 +142,31 @@ def _first(root: Path, names: tuple[str, ...]) -> Path:
     return next((root / name for name in names if (root / name).is_dir()), root)
 
 
-def _lists(folder: Path) -> dict[str, set[str]]:
-    """Stems of the pictures of each set that has a list."""
+def _lists(
+    folder: Path, stems: set[str], problems: list[Problem]
+) -> dict[str, set[str]]:
+    """Stems of the pictures of each set that has a list; says which lines have none."""
     lists = {}
     for split, names in _LISTS.items():
-        for name in names:
-            file = folder / f"{name}.txt"
-            if file.is_file():
-                lines = file.read_text().splitlines()
-                lists[split] = {line.split()[0] for line in lines if line.strip()}
-                break
+        file = next(
+            (file for name in names if (file := folder / f"{name}.txt").is_file()), None
+        )
+        if file is None:
+            continue
+        lines = [line for line in text_of(file).splitlines() if line.strip()]
+        found = {line: _picture_of(line, stems) for line in lines}
+        lists[split] = {stem for stem in found.values() if stem is not None}
+        lost = [line for line, stem in found.items() if stem is None]
+        if lost:
+            message = (
+                f"{file} has {len(lost)} of {len(found)}, the first {shown(lost[0])}"
+            )
+            problems.append(Problem(LOST, message))
     return lists
+
+
+def _picture_of(line: str, stems: set[str]) -> str | None:
+    """The picture that a line names, which may have a suffix, or a number behind it."""
+    whole, word = line.strip(), line.split()[0]
+    names = (whole, word, stem_of(whole), stem_of(word))
+    return next((name for name in names if name in stems), None)

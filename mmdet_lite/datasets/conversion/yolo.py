@@ -1,5 +1,6 @@
 """Data sets of YOLO's layout: a text file for each picture, a line for each box."""
 
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,13 +8,22 @@ import yaml
 
 from ...errors import ConfigError
 from ..problems import Problem, listed, shown
-from .files import SPLITS, LabelFiles, Labelled, files_in, images_in, split_of
-from .problems import UNPAIRED
+from .files import (
+    SPLITS,
+    LabelFiles,
+    Labelled,
+    files_in,
+    images_in,
+    split_of,
+    text_of,
+)
+from .problems import UNPAIRED, shared_labels
 
 if TYPE_CHECKING:
     from supervision import Detections
 
 _NAMES_FILE = "classes.txt"
+_DESCRIPTION = "data.yaml"
 _KEYS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
@@ -27,16 +37,17 @@ def find_yolo(source: Path) -> LabelFiles | None:
         What was found; None where there is no such file.
 
     Raises:
-        ConfigError: the file is broken, or names folders that are not there.
+        ConfigError: the file is broken, if it is named or ``data.yaml``, or it names
+            folders that are not there.
     """
     if source.is_file():
         return _described(source, _description(source, required=True))
-    for file in (source / "data.yaml", *sorted(source.glob("*.y*ml"))):
+    for file in (source / _DESCRIPTION, *sorted(source.glob("*.y*ml"))):
         if file.is_file() and (description := _description(file)):
             return _described(file, description)
     for file in (source / _NAMES_FILE, source / "labels" / _NAMES_FILE):
         if file.is_file():
-            names = [line.strip() for line in _text(file).splitlines()]
+            names = [line.strip() for line in text_of(file).splitlines()]
             classes = _classes([name for name in names if name], file)
             return _by_folder(source, classes, 0)
     return None
@@ -60,7 +71,7 @@ def read_yolo(
     """
     from supervision.dataset.formats.yolo import yolo_annotations_to_detections
 
-    lines = [line for line in _text(path).splitlines() if line.strip()]
+    lines = [line for line in text_of(path).splitlines() if line.strip()]
     if num_keypoint_values:
         rows = [line.split() for line in lines]
         pose = 5 + num_keypoint_values
@@ -70,8 +81,11 @@ def read_yolo(
 
 def _description(file: Path, required: bool = False) -> dict[str, Any] | None:
     try:
-        content = yaml.safe_load(_text(file))
+        content = yaml.safe_load(text_of(file))
     except (yaml.YAMLError, ValueError) as error:
+        # Others of a folder need not be about the data.
+        if not required and file.name != _DESCRIPTION:
+            return None
         raise ConfigError(f"{file} is no YAML: {str(error).splitlines()[0]}") from error
     if isinstance(content, dict) and "names" in content:
         return content
@@ -114,15 +128,24 @@ def _by_folder(root: Path, classes: tuple[str, ...], num_values: int) -> LabelFi
 def _labelled(
     images: dict[str, list[Path]], classes: tuple[str, ...], num_values: int
 ) -> LabelFiles:
+    labels = {path: _labels_of(path) for paths in images.values() for path in paths}
+    owners: dict[Path | None, list[Path]] = defaultdict(list)
+    for path, file in labels.items():
+        owners[file].append(path)
+    shared = {file for file, paths in owners.items() if file and len(paths) > 1}
     splits = {
-        split: [Labelled(path, _labels_of(path)) for path in images[split]]
+        split: [
+            Labelled(path, labels[path])
+            for path in images[split]
+            if labels[path] not in shared
+        ]
         for split in SPLITS
         if split in images
     }
-    folders = {path.parent for paths in images.values() for path in paths}
-    problems = [
+    problems = [shared_labels(file, owners[file]) for file in sorted(shared)]
+    problems += [
         Problem(UNPAIRED, str(file))
-        for folder in sorted(folders)
+        for folder in sorted({path.parent for path in labels})
         for file in _unpaired(folder)
     ]
     return LabelFiles("YOLO", splits, classes, num_values, problems)
@@ -222,15 +245,10 @@ def _place(text: str, root: Path, base: str) -> Path | None:
 
 def _listed_images(file: Path) -> list[Path]:
     found = []
-    for line in _text(file).splitlines():
+    for line in text_of(file).splitlines():
         if line.strip():
             place = _place(line.strip(), file.parent, "")
             if place is None:
                 raise ConfigError(f"{file} lists {line.strip()}, which is not there")
             found.append(place)
     return found
-
-
-def _text(file: Path) -> str:
-    # Editors of Windows put a byte order mark first.
-    return file.read_text(encoding="utf-8-sig")
