@@ -13,6 +13,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 
 from ..errors import ConfigError
+from .safe_globals import undeclared_globals
 
 # How a zip archive starts, which is what torch.save writes since PyTorch 1.6.
 _ZIP = b"PK\x03\x04"
@@ -117,11 +118,7 @@ def require_whole(path: Path) -> None:
 
 def _why_not(path: Path, error: Exception) -> str:
     """One line on a file that PyTorch does not read, without its advice to trust it."""
-    try:
-        # New in PyTorch 2.6, as the protection by default is.
-        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # It reads archives only, and stumbles over what is no pickle.
-        unsafe = []
+    unsafe = undeclared_globals(path)
     if unsafe:
         return (
             f"{path} is refused: it asks for {', '.join(unsafe)}, and a checkpoint may "
