@@ -57,6 +57,24 @@ def load_from_local(
     return checkpoint
 
 
+def peek(path: Path) -> dict | None:
+    """Load a checkpoint without reading, or checking, its weights.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        dict: what it holds; None where it is no checkpoint or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            archive = file.read(len(_ZIP)) == _ZIP
+        content = torch.load(path, map_location="cpu", mmap=archive, weights_only=True)
+    except Exception:  # Of files of other kinds almost anything is raised.
+        return None
+    return content if isinstance(content, dict) else None
+
+
 def read_protected(
     path: Path,
     map_location: str | torch.device | Callable | None = None,
