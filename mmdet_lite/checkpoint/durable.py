@@ -3,10 +3,15 @@
 Importing the module registers the storage backend ``durable`` with mmengine.
 """
 
+import io
+import logging
 import os
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
+from mmengine.logging import print_log
+
+from .safe_globals import undeclared_globals
 
 # What a file is called while it is written.
 UNFINISHED = ".unfinished"
@@ -52,11 +57,24 @@ def _sync_folder(folder: Path) -> None:
 
 @register_backend("durable", force=True)
 class DurableBackend(LocalBackend):
-    """mmengine's local files, written by :func:`write_durably`."""
+    """mmengine's local files, written by :func:`write_durably`.
+
+    A checkpoint is written whatever it holds, but where it will not be read back for
+    what a hook or a metric left in the log, that is said at once, and not when a
+    training is to go on.
+    """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes; see :func:`write_durably`."""
         write_durably(filepath, obj)
+        if undeclared := undeclared_globals(io.BytesIO(obj)):
+            print_log(
+                f"{filepath} holds {', '.join(undeclared)}, which is no plain data: "
+                "neither --resume nor tools/test.py will read it. Have hooks, metrics "
+                "and data sets keep lists, dicts, numbers and text",
+                logger="current",
+                level=logging.WARNING,
+            )
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = "utf-8") -> None:
         """Write text; see :func:`write_durably`."""

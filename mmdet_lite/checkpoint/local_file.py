@@ -13,6 +13,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 
 from ..errors import ConfigError
+from .safe_globals import undeclared_globals
 
 # How a zip archive starts, which is what torch.save writes since PyTorch 1.6.
 _ZIP = b"PK\x03\x04"
@@ -54,6 +55,24 @@ def load_from_local(
             "dict with weights"
         )
     return checkpoint
+
+
+def peek(path: Path) -> dict | None:
+    """Load a checkpoint without reading, or checking, its weights.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        dict: what it holds; None where it is no checkpoint or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            archive = file.read(len(_ZIP)) == _ZIP
+        content = torch.load(path, map_location="cpu", mmap=archive, weights_only=True)
+    except Exception:  # Of files of other kinds almost anything is raised.
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def read_protected(
@@ -117,11 +136,7 @@ def require_whole(path: Path) -> None:
 
 def _why_not(path: Path, error: Exception) -> str:
     """One line on a file that PyTorch does not read, without its advice to trust it."""
-    try:
-        # New in PyTorch 2.6, as the protection by default is.
-        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # It reads archives only, and stumbles over what is no pickle.
-        unsafe = []
+    unsafe = undeclared_globals(path)
     if unsafe:
         return (
             f"{path} is refused: it asks for {', '.join(unsafe)}, and a checkpoint may "

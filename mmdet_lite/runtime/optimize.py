@@ -7,6 +7,7 @@ import torch
 from mmcv.cnn.utils import fuse_conv_bn
 from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttention
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import ConfigError
 from ..layers.self_attention import fuse_self_attention
@@ -16,6 +17,8 @@ from .mixed_precision import has_bfloat16_instructions, predict_in_float32
 from .packed_linear import can_pack, pack_linear_layers
 
 _FOLDING_TOLERANCE = 1e-3
+# Sides of the image that features are compared on. Necks pool down to a stride of 128.
+_PROBE = (256, 256)
 _GPU_DTYPES = (torch.bfloat16, torch.float16)
 
 
@@ -24,13 +27,13 @@ def optimize_for_inference(
 ) -> nn.Module:
     """Make a detector of mmdet fast; it can predict afterwards and nothing else.
 
-    Batch norms are folded into the convolutions before them, and PyTorch's attention
-    does not compute the weights that no detector reads. On a processor, convolutions
-    then keep channels innermost in memory (``channels_last``), linear layers run on
-    oneDNN (:mod:`~mmdet_lite.runtime.packed_linear`), mmcv's deformable attention runs
-    on this package's operator, and freed memory stays with the process; the last two
-    hold for all of the process. Predictions in float32 are the same to rounding, logits
-    within 1e-3.
+    Batch norms of backbone and neck are folded into the convolutions before them, and
+    PyTorch's attention does not compute the weights that no detector reads. On a
+    processor, convolutions then keep channels innermost in memory (``channels_last``),
+    linear layers run on oneDNN (:mod:`~mmdet_lite.runtime.packed_linear`), mmcv's
+    deformable attention runs on this package's operator, and freed memory stays with
+    the process; the last two hold for all of the process. Predictions in float32 are
+    the same to rounding, logits within 1e-3.
 
     Args:
         model: any detector of mmdet with ``extract_feat``, also inside of a wrapper
@@ -45,7 +48,8 @@ def optimize_for_inference(
 
     Raises:
         ConfigError: the device does not compute in the dtype, or folding would change
-            what the backbone gives. In the second case the model is of no use any more.
+            what backbone and neck give. In the second case the model is of no use any
+            more.
     """
     detector: Any = getattr(model, "module", model)
     device = next(detector.parameters()).device
@@ -88,15 +92,25 @@ def _require_dtype(dtype: torch.dtype, device: torch.device) -> None:
 
 @torch.no_grad()
 def _fold_batch_norms(detector: Any, device: torch.device) -> None:
-    """Fold, and hold what the backbone and the neck give against what they gave.
+    """Fold in backbone and neck, and hold what they give against what they gave.
 
     mmcv takes a norm for that of the convolution registered before it, which another
-    layer between them, or a convolution with several norms, would make wrong.
+    layer between them, or a convolution with several norms, would make wrong. Heads
+    have both (RTMDet's shares convolutions among levels and has a norm for each), and
+    what they give cannot be compared without knowing the detector: they stay.
     """
-    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    parts = [
+        part
+        for name in ("backbone", "neck")
+        if isinstance(part := getattr(detector, name, None), nn.Module)
+    ]
+    if not any(isinstance(m, _BatchNorm) for part in parts for m in part.modules()):
+        return
+    image = torch.randn(1, 3, *_PROBE, generator=torch.Generator().manual_seed(0))
     image = image.to(device)
     before = detector.extract_feat(image)
-    fuse_conv_bn(detector)
+    for part in parts:
+        fuse_conv_bn(part)
     after = detector.extract_feat(image)
     if _differ(before, after):
         raise ConfigError(

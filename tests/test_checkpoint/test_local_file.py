@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from mmdet_lite.checkpoint.local_file import UnreadableCheckpointError, load_from_local
-from mmdet_lite.checkpoint.resumable import find_newest
 
 
 def checkpoint_of(iteration):
@@ -108,29 +107,3 @@ def test_files_without_checksums_load(file, kind):
     finally:
         torch.serialization.set_crc32_options(before)
     assert load_from_local(str(file))["meta"]["iter"] == 1
-
-
-def test_the_one_before_a_damaged_one_is_found(tmp_path, file):
-    newer = tmp_path / "iter_2.pth"
-    newer.write_bytes(file.read_bytes()[:-100])
-    said = []
-    path, position = find_newest(tmp_path, said.append)
-    assert (path.name, position["iter"]) == ("iter_1.pth", 1)
-    assert len(said) == 1
-    assert "iter_2.pth" in said[0]
-
-
-def test_damaged_checkpoints_alone_do_not_start_a_run_anew(tmp_path, file):
-    for name in ("iter_1.pth", "iter_2.pth"):
-        (tmp_path / name).write_bytes(b"")
-    with pytest.raises(UnreadableCheckpointError, match="none"):
-        find_newest(tmp_path, lambda line: None)
-
-
-def test_weights_alone_are_not_gone_on_from(tmp_path):
-    torch.save({"state_dict": {}}, tmp_path / "weights.pth")
-    with pytest.raises(UnreadableCheckpointError, match=r"lacks meta.*load_from"):
-        find_newest(tmp_path, lambda line: None)
-    torch.save(checkpoint_of(3), tmp_path / "best_AP_epoch_1.pth")
-    (tmp_path / "weights.pth").unlink()
-    assert find_newest(tmp_path, lambda line: None) is None

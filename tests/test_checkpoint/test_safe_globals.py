@@ -1,16 +1,24 @@
 """Checkpoints of mmengine load under PyTorch's protection, and nothing else does."""
 
+import io
 import pickle
+from collections import deque
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.config import ConfigDict
+from mmengine.logging import HistoryBuffer, MessageHub, MMLogger
+from mmengine.optim import OneCycleLR
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
+from torch import nn
+from torch.optim import SGD
 
 import mmdet_lite  # noqa: F401  (declares the types)
+from mmdet_lite.checkpoint.durable import DurableBackend
 from mmdet_lite.errors import ConfigError
 
 # As callers of PyTorch read a file, and as mmengine's runner does.
@@ -56,6 +64,76 @@ def test_a_training_log_loads(log, read):
 
 
 @READERS
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.float32(1.5),
+        np.int32(-7),
+        np.str_("WBC"),
+        np.arange(6, dtype=np.uint8).reshape(2, 3),
+        np.array(["WBC", "RBC"]),
+        ConfigDict(classes=("WBC",), palette=[(1, 2, 3)]),
+        slice(1, 9, 2),
+        range(3),
+        frozenset({"a"}),
+        Path("data") / "bccd",
+    ],
+    ids=repr,
+)
+def test_what_hooks_and_metrics_keep_loads(tmp_path, read, value):
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"message_hub": {"runtime_info": {"best_score": value}}}, path)
+    loaded = read(str(path))["message_hub"]["runtime_info"]["best_score"]
+    assert type(loaded) is type(value)
+    assert np.array_equal(loaded, value)
+
+
+@READERS
+@pytest.mark.parametrize("strategy", ["cos", "linear"])
+def test_the_state_of_a_one_cycle_schedule_loads(tmp_path, read, strategy):
+    path = tmp_path / "checkpoint.pth"
+
+    def start():
+        optimizer = SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+        return OneCycleLR(optimizer, 0.5, 9, anneal_strategy=strategy)
+
+    def rates(scheduler, steps):
+        for _ in range(steps):
+            scheduler.optimizer.step()
+            scheduler.step()
+            yield scheduler.get_last_value()
+
+    expected = list(rates(start(), 6))[2:]
+    interrupted = start()
+    list(rates(interrupted, 2))
+    parts = {"optimizer": interrupted.optimizer, "scheduler": interrupted}
+    torch.save({name: part.state_dict() for name, part in parts.items()}, path)
+    loaded, resumed = read(str(path)), start()
+    resumed.optimizer.load_state_dict(loaded["optimizer"])
+    resumed.load_state_dict(loaded["scheduler"])
+    assert list(rates(resumed, 4)) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [(deque([1]), "collections.deque"), (np.float32(1), None)],
+    ids=["undeclared", "declared"],
+)
+def test_what_will_not_load_is_said_when_it_is_saved(tmp_path, caplog, value, named):
+    content = io.BytesIO()
+    torch.save({"message_hub": {"runtime_info": {"window": value}}}, content)
+    path = tmp_path / "epoch_1.pth"
+    with caplog.at_level("WARNING", MMLogger.get_current_instance().name):
+        MMLogger.get_current_instance().addHandler(caplog.handler)
+        DurableBackend().put(content.getvalue(), path)
+    MMLogger.get_current_instance().removeHandler(caplog.handler)
+    assert path.read_bytes() == content.getvalue()
+    assert [f"holds {named}" in line for line in caplog.messages] == [True] * bool(
+        named
+    )
+
+
+@READERS
 def test_a_training_log_loads_after_others_withdrew_its_types(log, read):
     with torch.serialization.safe_globals([HistoryBuffer, np.ndarray, np.dtype]):
         pass  # As onedl-mmengine reads a file.
@@ -72,9 +150,10 @@ def test_code_in_a_file_does_not_run(tmp_path, read):
 
 
 @READERS
-def test_a_file_looks_up_no_attribute_but_statistics(tmp_path, read):
+@pytest.mark.parametrize("owner", [HistoryBuffer, OneCycleParamScheduler])
+def test_a_file_looks_up_no_other_attribute(tmp_path, read, owner):
     path = tmp_path / "curious.pth"
-    torch.save({"state_dict": Reducing(getattr, HistoryBuffer, "__init__")}, path)
+    torch.save({"state_dict": Reducing(getattr, owner, "__init__")}, path)
     with pytest.raises((TypeError, ConfigError), match="not look up '__init__'"):
         read(str(path))
 

@@ -1,5 +1,7 @@
 """A detector made fast predicts what it predicted before."""
 
+from itertools import chain
+
 import pytest
 import torch
 from mmcv.ops import multi_scale_deform_attn as mmcv_module
@@ -8,6 +10,7 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.model import BaseModel
 from torch import nn
 
+from mmdet_lite.cli import read_config
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.ops.accelerate import fast_mmcv_operator, mmcv_operator
 from mmdet_lite.runtime import has_bfloat16_instructions, optimize_for_inference
@@ -109,6 +112,52 @@ def test_norms_that_do_not_follow_their_convolution_are_refused():
     torch.manual_seed(0)
     with pytest.raises(ConfigError, match="cannot be folded"):
         optimize_for_inference(Detector())
+
+
+@pytest.fixture
+def rtmdet():
+    """RTMDet, small; its head's convolutions have a norm for each level."""
+    model = read_config("mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py").model
+    model.backbone.update(init_cfg=None, widen_factor=0.125)
+    model.neck.update(in_channels=[32, 64, 128], out_channels=16)
+    model.bbox_head.update(in_channels=16, feat_channels=16)
+    torch.manual_seed(0)
+    detector = MODELS.build(model).eval()
+    for norm in detector.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.running_mean, -0.5, 0.5)
+            nn.init.uniform_(norm.running_var, 0.5, 2)
+    return detector
+
+
+def test_a_head_with_several_norms_to_a_convolution_predicts_the_same(rtmdet):
+    assert rtmdet.bbox_head.share_conv
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        before = rtmdet(image)
+        after = optimize_for_inference(rtmdet)(image)
+    for old, new in zip(chain(*before), chain(*after), strict=True):
+        torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-3)
+    folded = [*rtmdet.backbone.modules(), *rtmdet.neck.modules()]
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded)
+
+
+def test_a_neck_that_pools_far_is_given_an_image_that_is_large_enough():
+    """As NAS-FPN's does, which has a stride of 128 at the top."""
+
+    class Detector(BaseModel):
+        def __init__(self):
+            super().__init__()
+            self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3, 16, 1), nn.BatchNorm2d(4))
+
+        def extract_feat(self, image):
+            return (nn.functional.max_pool2d(self.backbone(image), 8),)
+
+        def forward(self, inputs, data_samples=None, mode="tensor"):
+            return self.extract_feat(inputs)
+
+    detector = optimize_for_inference(Detector())
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in detector.modules())
 
 
 def test_linear_layers_and_attention_are_made_fast(build):
