@@ -5,6 +5,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..errors import ConfigError
+from ..type_names import type_name
 
 
 def make_resumable(cfg: Config) -> None:
@@ -27,16 +28,16 @@ def make_resumable(cfg: Config) -> None:
                 "leave it out (docs/training.md says what saves memory instead)"
             )
     checkpoint = cfg.get("default_hooks", {}).get("checkpoint")
-    if checkpoint is not None and checkpoint.get("type") == "CheckpointHook":
+    if type_name(checkpoint) == "CheckpointHook":
         checkpoint.type = "DurableCheckpointHook"
     by_epoch = cfg.train_cfg.pop("by_epoch", None)
     if by_epoch is not None:
         kind = "EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop"
         cfg.train_cfg.setdefault("type", kind)
-    if cfg.train_cfg.get("type") == "EpochBasedTrainLoop":
+    if type_name(cfg.train_cfg) == "EpochBasedTrainLoop":
         cfg.train_cfg.type = "ResumableEpochLoop"
     loader = cfg.train_dataloader
-    if loader.dataset.type != "SeededDataset":
+    if type_name(loader.dataset) != "SeededDataset":
         loader.dataset = {"type": "SeededDataset", "dataset": loader.dataset}
         loader.batch_sampler = {
             "type": "ResumableBatchSampler",
@@ -61,10 +62,11 @@ def stop_at_invalid_loss(cfg: Config, action: str | None = None) -> None:
     hook = _add_hook(cfg, "InvalidLossHook")
     if action is not None:
         hook["action"] = action
-    if hook.get("action") == "skip" and cfg.train_cfg.type != "ResumableEpochLoop":
+    loop = type_name(cfg.train_cfg)
+    if hook.get("action") == "skip" and loop != "ResumableEpochLoop":
         raise ConfigError(
             "batches with an invalid loss can be skipped where train_cfg.type is "
-            f"EpochBasedTrainLoop, but it is {cfg.train_cfg.type}"
+            f"EpochBasedTrainLoop, but it is {loop}"
         )
 
 
@@ -94,7 +96,7 @@ def fold_fixed_norms(cfg: Config) -> None:
         cfg: a whole config of a detector; it is changed.
     """
     backbone = cfg.model.get("backbone", {})
-    can_be_followed = backbone.get("type") == "ResNet" and not any(
+    can_be_followed = type_name(backbone) == "ResNet" and not any(
         backbone.get(name) for name in ("with_cp", "dcn", "plugins")
     )
     if (
@@ -116,7 +118,7 @@ def without_averaging(cfg: Config) -> None:
         cfg: a whole config; it is changed.
     """
     cfg.custom_hooks = [
-        hook for hook in cfg.get("custom_hooks") or [] if hook.get("type") != "EMAHook"
+        hook for hook in cfg.get("custom_hooks") or [] if type_name(hook) != "EMAHook"
     ]
 
 
@@ -129,7 +131,7 @@ def _add_hook(cfg: Config, kind: str) -> dict[str, Any]:
                 "custom_hooks is a list of dicts, each with the type of a hook, but "
                 f"one of them is {hook!r}"
             )
-    if not any(hook.get("type") == kind for hook in hooks):
+    if not any(type_name(hook) == kind for hook in hooks):
         hooks.append({"type": kind})
         cfg.custom_hooks = hooks
-    return next(hook for hook in cfg.custom_hooks if hook.get("type") == kind)
+    return next(hook for hook in cfg.custom_hooks if type_name(hook) == kind)
