@@ -27,9 +27,14 @@ def make_resumable(cfg: Config) -> None:
                 "trainings are not resumed here and clip gradients wrongly under FSDP: "
                 "leave it out (docs/training.md says what saves memory instead)"
             )
-    checkpoint = cfg.get("default_hooks", {}).get("checkpoint")
+    hooks = dict(cfg.get("default_hooks") or {})
+    # As mmengine adds it where nothing is said of it; None is said.
+    checkpoint = hooks.setdefault(
+        "checkpoint", {"type": "CheckpointHook", "interval": 1}
+    )
     if type_name(checkpoint) == "CheckpointHook":
-        checkpoint.type = "DurableCheckpointHook"
+        checkpoint["type"] = "DurableCheckpointHook"
+    cfg.default_hooks = hooks
     by_epoch = cfg.train_cfg.pop("by_epoch", None)
     if by_epoch is not None:
         kind = "EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop"

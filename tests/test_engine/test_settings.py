@@ -109,6 +109,19 @@ def test_a_new_style_config_trains_and_tells_its_hook_once(run_config, train, tm
     assert (tmp_path / "epoch_1.pth").exists()
 
 
+@pytest.mark.parametrize("hooks", [None, {}, {"timer": {"type": "IterTimerHook"}}])
+def test_a_config_that_says_nothing_of_checkpoints_saves_durably(hooks):
+    cfg = read_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
+    cfg.pop("default_hooks")
+    if hooks is not None:
+        cfg.default_hooks = hooks
+    make_resumable(cfg)
+    assert cfg.default_hooks.checkpoint.to_dict() == {
+        "type": "DurableCheckpointHook",
+        "interval": 1,
+    }
+
+
 @pytest.mark.parametrize(
     "setting", [{"runner_type": "FlexibleRunner"}, {"strategy": {"type": "FSDP"}}]
 )

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from torch.utils.data import DataLoader
 
 from mmdet_lite.engine import STOPPED
@@ -109,6 +109,19 @@ class SendToAll(Hook):
             # Long enough for them to end, if that is what they do.
             time.sleep(0.2)
             self.alive = [worker.is_alive() for worker in self.workers]
+
+
+class OwnCheckpointHook(CheckpointHook):
+    """Saves as it likes."""
+
+
+@pytest.mark.parametrize("own", [None, {"type": OwnCheckpointHook, "interval": 9}])
+def test_a_signal_saves_whatever_saves_checkpoints(run_config, train, tmp_path, own):
+    run_config.default_hooks.checkpoint = own
+    with pytest.raises(SystemExit):
+        train(run_config, hooks=[Send(signal.SIGTERM, ("train", 1))])
+    assert torch.load(tmp_path / "interrupted.pth")["meta"]["iter"] == 2
+    assert train(run_config, resume="auto", kill_at=3).iter == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
