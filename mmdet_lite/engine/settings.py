@@ -7,6 +7,12 @@ from mmengine.config import Config
 from ..errors import ConfigError
 from ..type_names import type_name
 
+# Loops of mmengine, and what goes in their place.
+_LOOPS = {
+    "EpochBasedTrainLoop": "ResumableEpochLoop",
+    "IterBasedTrainLoop": "ResumableIterLoop",
+}
+
 
 def make_resumable(cfg: Config) -> None:
     """Have a training save durably, stop on a signal, and resume as if it never had.
@@ -39,8 +45,9 @@ def make_resumable(cfg: Config) -> None:
     if by_epoch is not None:
         kind = "EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop"
         cfg.train_cfg.setdefault("type", kind)
-    if type_name(cfg.train_cfg) == "EpochBasedTrainLoop":
-        cfg.train_cfg.type = "ResumableEpochLoop"
+    loop = type_name(cfg.train_cfg)
+    if loop in _LOOPS:
+        cfg.train_cfg.type = _LOOPS[loop]
     loader = cfg.train_dataloader
     if type_name(loader.dataset) != "SeededDataset":
         loader.dataset = {"type": "SeededDataset", "dataset": loader.dataset}
@@ -70,8 +77,8 @@ def stop_at_invalid_loss(cfg: Config, action: str | None = None) -> None:
     loop = type_name(cfg.train_cfg)
     if hook.get("action") == "skip" and loop != "ResumableEpochLoop":
         raise ConfigError(
-            "batches with an invalid loss can be skipped where train_cfg.type is "
-            f"EpochBasedTrainLoop, but it is {loop}"
+            "batches with an invalid loss can be skipped in an epoch's loop, "
+            f"EpochBasedTrainLoop, but train_cfg.type is {loop}"
         )
 
 

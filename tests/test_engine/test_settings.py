@@ -143,9 +143,9 @@ def test_batches_cannot_be_skipped_where_iterations_are_counted():
     cfg = read_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
     cfg.train_cfg = {"by_epoch": False, "max_iters": 10}
     make_resumable(cfg)
-    assert cfg.train_cfg.type == "IterBasedTrainLoop"
+    assert cfg.train_cfg.type == "ResumableIterLoop"
     stop_at_invalid_loss(cfg)
-    with pytest.raises(ConfigError, match="it is IterBasedTrainLoop"):
+    with pytest.raises(ConfigError, match=r"type is ResumableIterLoop"):
         stop_at_invalid_loss(cfg, "skip")
 
 

@@ -136,6 +136,22 @@ def test_a_signal_to_the_workers_too_saves_as_well(run_config, train, tmp_path, 
     assert torch.load(tmp_path / "interrupted.pth")["meta"]["iter"] == 2
 
 
+def test_workers_that_start_before_the_training_are_shielded(
+    run_config, train, tmp_path
+):
+    """Where iterations are counted mmengine starts them with the loop."""
+    run_config.train_dataloader.num_workers = 2
+    run_config.train_dataloader.sampler.type = "InfiniteSampler"
+    run_config.train_cfg = {"by_epoch": False, "max_iters": 6}
+    run_config.param_scheduler = None
+    send = SendToAll(signal.SIGTERM, 1)
+    with pytest.raises(SystemExit) as ended:
+        train(run_config, hooks=[send])
+    assert ended.value.code == STOPPED
+    assert send.alive == [True, True]
+    assert torch.load(tmp_path / "interrupted.pth")["meta"]["iter"] == 2
+
+
 def test_a_worker_that_hangs_ends_when_its_training_says_so():
     """At the end of a run PyTorch waits for it, and then sends SIGTERM."""
     loader = DataLoader(range(4), num_workers=1, worker_init_fn=print)
