@@ -1,6 +1,7 @@
 """Stop, or leave a batch out, where a loss is not a number."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -100,11 +101,14 @@ class InvalidLossHook(Hook):
         """Forward hook of the model, whose output are losses, and of its head."""
         if self._batch is None:
             return
-        faulty = _not_finite(_tensors(output))
+        assert self._runner is not None
+        is_loss = module is self._runner.model
+        # What is masked on purpose, as words that a text has not, is minus infinity.
+        faulty = _not_finite(_tensors(output), or_minus_infinity=not is_loss)
         if not faulty:
             self._judge(None)
             return
-        if isinstance(output, Mapping):
+        if is_loss and isinstance(output, Mapping):
             what = f"{', '.join(faulty)} is"
         else:
             what = f"what {type(module).__name__} predicts is"
@@ -139,13 +143,17 @@ class InvalidLossHook(Hook):
         raise SkipIteration
 
 
-def _not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
-    """Names of the tensors that hold a NaN or an infinity.
+def _not_finite(
+    tensors: Iterable[tuple[str, Tensor]], or_minus_infinity: bool = False
+) -> list[str]:
+    """Names of the tensors that hold a NaN or an infinity, minus infinity if not so.
 
     A GPU is waited for once, and not for each.
     """
+    # Not so for a NaN.
+    fine = partial(torch.lt, other=torch.inf) if or_minus_infinity else torch.isfinite
     checks = [
-        (name, torch.isfinite(tensor).all())
+        (name, fine(tensor).all())
         for name, tensor in tensors
         if tensor.is_floating_point()
     ]
@@ -154,8 +162,8 @@ def _not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
     finite = torch.stack([check.to(checks[0][1].device) for _, check in checks])
     return [
         name
-        for (name, _), fine in zip(checks, finite.tolist(), strict=True)
-        if not fine
+        for (name, _), is_fine in zip(checks, finite.tolist(), strict=True)
+        if not is_fine
     ]
 
 
