@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmdet.models.dense_heads.grounding_dino_head import GroundingDINOHead
+from mmdet.structures import DetDataSample
 from mmengine.hooks import Hook
 
 from mmdet_lite.engine import InvalidLossHook
@@ -79,6 +80,38 @@ def test_logits_of_words_that_a_text_has_not_are_minus_infinity():
     assert logits.isneginf().any()
     with pytest.raises(InvalidLossError, match="GroundingDINOHead predicts is not"):
         head(queries, boxes, text * torch.nan, is_word)
+
+
+def sample_of(name):
+    return DetDataSample(metainfo={"img_path": name})
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        {
+            "inputs": torch.tensor([[0.0], [torch.nan]]),
+            "data_samples": [sample_of("a.jpg"), sample_of("b.jpg")],
+        },
+        {
+            "inputs": {
+                "unsup": [None, torch.full((1,), torch.nan)],
+                "sup": [torch.zeros(1), None],
+            },
+            "data_samples": {
+                "sup": [sample_of("a.jpg"), None],
+                "unsup": [None, sample_of("b.jpg")],
+            },
+        },
+    ],
+    ids=["stacked", "semi-supervised"],
+)
+def test_images_of_any_batch_are_looked_at(batch):
+    runner = SimpleNamespace(model=torch.nn.Identity(), iter=0)
+    hook = InvalidLossHook()
+    hook.before_train(runner)
+    with pytest.raises(InvalidLossError, match=r"image b.jpg has.*: a.jpg, b.jpg$"):
+        hook.before_train_iter(runner, 0, batch)
 
 
 @pytest.mark.parametrize("spoil", [nan_image, huge_weight])
