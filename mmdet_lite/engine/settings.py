@@ -108,8 +108,15 @@ def fold_fixed_norms(cfg: Config) -> None:
         cfg: a whole config of a detector; it is changed.
     """
     backbone = cfg.model.get("backbone", {})
-    can_be_followed = type_name(backbone) == "ResNet" and not any(
-        backbone.get(name) for name in ("with_cp", "dcn", "plugins")
+    # Convolutions and norms of other kinds are no layers that mmengine multiplies.
+    norm = backbone.get("norm_cfg") or {"type": "BN"}
+    can_be_followed = (
+        type_name(backbone) == "ResNet"
+        and not any(
+            backbone.get(name) for name in ("with_cp", "dcn", "plugins", "conv_cfg")
+        )
+        and type_name(norm) == "BN"
+        and norm.get("track_running_stats", True)
     )
     if (
         "efficient_conv_bn_eval" not in cfg
