@@ -11,7 +11,7 @@ from .iteration_seed_hook import IterationSeedHook
 from .latency_hook import LatencyHook
 from .optimize_for_inference_hook import OptimizeForInferenceHook
 from .pending_validation_hook import PendingValidationHook
-from .resumable_loop import ResumableEpochLoop
+from .resumable_loop import ResumableEpochLoop, ResumableIterLoop
 from .seeded_samples import ResumableBatchSampler, SeededDataset
 from .settings import (
     check_fit,
@@ -33,6 +33,7 @@ __all__ = [
     "PendingValidationHook",
     "ResumableBatchSampler",
     "ResumableEpochLoop",
+    "ResumableIterLoop",
     "SeededDataset",
     "StopSignalHook",
     "check_fit",

@@ -1,6 +1,8 @@
 """Stop, or leave a batch out, where a loss is not a number."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -79,7 +81,11 @@ class InvalidLossHook(Hook):
             SkipIteration: the same, and it is to skip.
         """
         self._batch = data_batch
-        faulty = _not_finite(zip(_names(data_batch), _images(data_batch), strict=False))
+        faulty = _not_finite(
+            (name, image)
+            for name, image in _images(data_batch)
+            if isinstance(image, Tensor)
+        )
         self._judge(
             f"the image {', '.join(faulty)} has pixels that are" if faulty else None
         )
@@ -100,11 +106,14 @@ class InvalidLossHook(Hook):
         """Forward hook of the model, whose output are losses, and of its head."""
         if self._batch is None:
             return
-        faulty = _not_finite(_tensors(output))
+        assert self._runner is not None
+        is_loss = module is self._runner.model
+        # What is masked on purpose, as words that a text has not, is minus infinity.
+        faulty = _not_finite(_tensors(output), or_minus_infinity=not is_loss)
         if not faulty:
             self._judge(None)
             return
-        if isinstance(output, Mapping):
+        if is_loss and isinstance(output, Mapping):
             what = f"{', '.join(faulty)} is"
         else:
             what = f"what {type(module).__name__} predicts is"
@@ -123,7 +132,7 @@ class InvalidLossHook(Hook):
         assert runner is not None
         message = (
             f"iteration {runner.iter + 1}: {fault} not finite; images: "
-            f"{', '.join(_names(self._batch)) or 'not named'}"
+            f"{', '.join(name for name, _ in _images(self._batch)) or 'not named'}"
         )
         weights = _not_finite(runner.model.named_parameters())
         if weights:
@@ -139,13 +148,17 @@ class InvalidLossHook(Hook):
         raise SkipIteration
 
 
-def _not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
-    """Names of the tensors that hold a NaN or an infinity.
+def _not_finite(
+    tensors: Iterable[tuple[str, Tensor]], or_minus_infinity: bool = False
+) -> list[str]:
+    """Names of the tensors that hold a NaN or an infinity, minus infinity if not so.
 
     A GPU is waited for once, and not for each.
     """
+    # Not so for a NaN.
+    fine = partial(torch.lt, other=torch.inf) if or_minus_infinity else torch.isfinite
     checks = [
-        (name, torch.isfinite(tensor).all())
+        (name, fine(tensor).all())
         for name, tensor in tensors
         if tensor.is_floating_point()
     ]
@@ -154,8 +167,8 @@ def _not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
     finite = torch.stack([check.to(checks[0][1].device) for _, check in checks])
     return [
         name
-        for (name, _), fine in zip(checks, finite.tolist(), strict=True)
-        if not fine
+        for (name, _), is_fine in zip(checks, finite.tolist(), strict=True)
+        if not is_fine
     ]
 
 
@@ -171,15 +184,23 @@ def _tensors(output: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from _tensors(value, name)
 
 
-def _images(batch: Any) -> list[Tensor]:
-    images = batch.get("inputs") if isinstance(batch, Mapping) else None
-    return [image for image in images or () if isinstance(image, Tensor)]
+def _images(batch: Any) -> Iterator[tuple[str, Any]]:
+    """Images of a batch, with their paths, or numbers where a config leaves paths out.
+
+    With None for an image where a batch has samples alone.
+    """
+    if not isinstance(batch, Mapping):
+        return
+    images, samples = _items(batch.get("inputs")), _items(batch.get("data_samples"))
+    for image, sample in zip_longest(images, samples):
+        if image is not None or sample is not None:
+            known = getattr(sample, "metainfo", {})
+            name = known.get("img_path", known.get("img_id", "not named"))
+            yield str(name), image
 
 
-def _names(batch: Any) -> list[str]:
-    """Paths of a batch's images, or their numbers where a config leaves paths out."""
-    samples = batch.get("data_samples") if isinstance(batch, Mapping) else None
-    return [
-        str(sample.metainfo.get("img_path", sample.metainfo.get("img_id", "not named")))
-        for sample in samples or ()
-    ]
+def _items(part: Any) -> list[Any]:
+    """Of a batch, stacked or not, those of a semi-supervised one branch by branch."""
+    if isinstance(part, Mapping):
+        return [item for branch in sorted(part) for item in _items(part[branch])]
+    return list(part) if isinstance(part, list | tuple | Tensor) else []

@@ -1,14 +1,16 @@
-"""Train by epochs, and go on in the middle of one."""
+"""Train by epochs, and go on in the middle of one; or by iterations."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ..errors import ConfigError
 from .invalid_loss_hook import SkipIteration
+from .worker_signals import shield_workers
 
 # Key of the message hub, which is saved in every checkpoint.
 _POSITION = "epoch_position"
@@ -78,3 +80,23 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 "after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=None
             )
             self._iter += 1
+
+
+@LOOPS.register_module()
+class ResumableIterLoop(IterBasedTrainLoop):
+    """mmengine's loop, whose workers end with it alone.
+
+    Args:
+        *args: of mmengine's loop, with **kwargs.
+    """
+
+    @property
+    def dataloader(self) -> DataLoader:
+        """What the batches come from."""
+        return self._dataloader
+
+    @dataloader.setter
+    def dataloader(self, loader: DataLoader) -> None:
+        # mmengine starts the workers next, before a hook could shield them.
+        shield_workers(loader)
+        self._dataloader = loader

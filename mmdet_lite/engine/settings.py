@@ -5,6 +5,13 @@ from typing import Any
 from mmengine.config import Config
 
 from ..errors import ConfigError
+from ..type_names import type_name
+
+# Loops of mmengine, and what goes in their place.
+_LOOPS = {
+    "EpochBasedTrainLoop": "ResumableEpochLoop",
+    "IterBasedTrainLoop": "ResumableIterLoop",
+}
 
 
 def make_resumable(cfg: Config) -> None:
@@ -26,18 +33,24 @@ def make_resumable(cfg: Config) -> None:
                 "trainings are not resumed here and clip gradients wrongly under FSDP: "
                 "leave it out (docs/training.md says what saves memory instead)"
             )
-    checkpoint = cfg.get("default_hooks", {}).get("checkpoint")
-    if checkpoint is not None and checkpoint.get("type") == "CheckpointHook":
-        checkpoint.type = "DurableCheckpointHook"
+    hooks = dict(cfg.get("default_hooks") or {})
+    # As mmengine adds it where nothing is said of it; None is said.
+    checkpoint = hooks.setdefault(
+        "checkpoint", {"type": "CheckpointHook", "interval": 1}
+    )
+    if type_name(checkpoint) == "CheckpointHook":
+        checkpoint["type"] = "DurableCheckpointHook"
+    cfg.default_hooks = hooks
     by_epoch = cfg.train_cfg.pop("by_epoch", None)
     if by_epoch is not None:
         kind = "EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop"
         cfg.train_cfg.setdefault("type", kind)
-    if cfg.train_cfg.get("type") == "EpochBasedTrainLoop":
-        cfg.train_cfg.type = "ResumableEpochLoop"
+    loop = type_name(cfg.train_cfg)
+    if loop in _LOOPS:
+        cfg.train_cfg.type = _LOOPS[loop]
     loader = cfg.train_dataloader
-    # Whose registry has them is said, as default_scope may be another.
-    if loader.dataset.type not in ("SeededDataset", "mmdet.SeededDataset"):
+    if type_name(loader.dataset) != "SeededDataset":
+        # Whose registry has them is said, as default_scope may be another.
         loader.dataset = {"type": "mmdet.SeededDataset", "dataset": loader.dataset}
         loader.batch_sampler = {
             "type": "mmdet.ResumableBatchSampler",
@@ -62,10 +75,11 @@ def stop_at_invalid_loss(cfg: Config, action: str | None = None) -> None:
     hook = _add_hook(cfg, "InvalidLossHook")
     if action is not None:
         hook["action"] = action
-    if hook.get("action") == "skip" and cfg.train_cfg.type != "ResumableEpochLoop":
+    loop = type_name(cfg.train_cfg)
+    if hook.get("action") == "skip" and loop != "ResumableEpochLoop":
         raise ConfigError(
-            "batches with an invalid loss can be skipped where train_cfg.type is "
-            f"EpochBasedTrainLoop, but it is {cfg.train_cfg.type}"
+            "batches with an invalid loss can be skipped in an epoch's loop, "
+            f"EpochBasedTrainLoop, but train_cfg.type is {loop}"
         )
 
 
@@ -95,8 +109,15 @@ def fold_fixed_norms(cfg: Config) -> None:
         cfg: a whole config of a detector; it is changed.
     """
     backbone = cfg.model.get("backbone", {})
-    can_be_followed = backbone.get("type") == "ResNet" and not any(
-        backbone.get(name) for name in ("with_cp", "dcn", "plugins")
+    # Convolutions and norms of other kinds are no layers that mmengine multiplies.
+    norm = backbone.get("norm_cfg") or {"type": "BN"}
+    can_be_followed = (
+        type_name(backbone) == "ResNet"
+        and not any(
+            backbone.get(name) for name in ("with_cp", "dcn", "plugins", "conv_cfg")
+        )
+        and type_name(norm) == "BN"
+        and norm.get("track_running_stats", True)
     )
     if (
         "efficient_conv_bn_eval" not in cfg
@@ -117,7 +138,7 @@ def without_averaging(cfg: Config) -> None:
         cfg: a whole config; it is changed.
     """
     cfg.custom_hooks = [
-        hook for hook in cfg.get("custom_hooks") or [] if hook.get("type") != "EMAHook"
+        hook for hook in cfg.get("custom_hooks") or [] if type_name(hook) != "EMAHook"
     ]
 
 
@@ -130,7 +151,7 @@ def _add_hook(cfg: Config, kind: str) -> dict[str, Any]:
                 "custom_hooks is a list of dicts, each with the type of a hook, but "
                 f"one of them is {hook!r}"
             )
-    if not any(hook.get("type") == kind for hook in hooks):
+    if not any(type_name(hook) == kind for hook in hooks):
         hooks.append({"type": kind})
         cfg.custom_hooks = hooks
-    return next(hook for hook in cfg.custom_hooks if hook.get("type") == kind)
+    return next(hook for hook in cfg.custom_hooks if type_name(hook) == kind)

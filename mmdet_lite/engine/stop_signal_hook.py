@@ -28,11 +28,11 @@ _SAME = 2.0
 class StopSignalHook(Hook):
     """Ends a training after the iteration in which SIGTERM or SIGINT came.
 
-    The checkpoint is ``interrupted.pth`` of the :class:`DurableCheckpointHook`, which
-    the run must have, and the exit status :data:`STOPPED`. During a validation the
-    checkpoint before it is enough, if there is one; else it is saved after it. A second
-    signal ends the process at once, unless it is SIGTERM twice within two seconds.
-    Workers of the data loaders pass over both.
+    The checkpoint is ``interrupted.pth`` where the :class:`DurableCheckpointHook` of
+    the run saves, or in the work dir of a run without one, and the exit status
+    :data:`STOPPED`. During a validation the checkpoint before it is enough, if there is
+    one; else it is saved after it. A second signal ends the process at once, unless it
+    is SIGTERM twice within two seconds. Workers of the data loaders pass over both.
     """
 
     # After the iteration is logged and saved.
@@ -123,9 +123,13 @@ class StopSignalHook(Hook):
         return told
 
     def _save(self, runner: Runner) -> None:
-        for hook in runner.hooks:
-            if isinstance(hook, DurableCheckpointHook):
-                hook.save_now(runner, INTERRUPTED)
+        hooks = [h for h in runner.hooks if isinstance(h, DurableCheckpointHook)]
+        if not hooks:
+            # What the run has of its own may not save in the middle.
+            hooks.append(DurableCheckpointHook())
+            hooks[0].before_train(runner)
+        for hook in hooks:
+            hook.save_now(runner, INTERRUPTED)
 
     def _stop(self, runner: Runner) -> None:
         runner.logger.warning("saved and stopped; --resume goes on from here")

@@ -4,10 +4,19 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval
+from mmengine.runner import EpochBasedTrainLoop
 
 from mmdet_lite.cli import read_config
-from mmdet_lite.engine import fold_fixed_norms, make_resumable, stop_at_invalid_loss
+from mmdet_lite.engine import (
+    ResumableEpochLoop,
+    StopSignalHook,
+    fold_fixed_norms,
+    make_resumable,
+    stop_at_invalid_loss,
+    without_averaging,
+)
 from mmdet_lite.errors import ConfigError
 
 
@@ -38,6 +47,81 @@ def test_what_is_of_others_stays():
     assert kinds.count("StopSignalHook") == 1
 
 
+NEW_STYLE = """
+from mmengine.config import read_base
+from mmengine.dataset import DefaultSampler
+from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.runner import EpochBasedTrainLoop
+from mmdet.models import ResNet
+
+model = dict(type="DINO", backbone=dict(type=ResNet))
+train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=2)
+default_hooks = dict(checkpoint=dict(type=CheckpointHook, interval=1))
+custom_hooks = [dict(type=EMAHook)]
+train_dataloader = dict(
+    batch_size=2, sampler=dict(type=DefaultSampler), dataset=dict(type="CocoDataset")
+)
+"""
+SCOPED = {
+    "model": {"type": "DINO", "backbone": {"type": "mmdet.ResNet"}},
+    "train_cfg": {"type": "mmengine.EpochBasedTrainLoop", "max_epochs": 2},
+    "default_hooks": {"checkpoint": {"type": "mmengine.CheckpointHook"}},
+    "custom_hooks": [{"type": "mmengine.EMAHook"}],
+    "train_dataloader": {"dataset": {"type": "CocoDataset"}},
+}
+
+
+@pytest.mark.parametrize("style", ["classes as types", "scopes before types"])
+def test_types_are_known_however_they_are_written(tmp_path, style):
+    cfg = Config(SCOPED)
+    if style == "classes as types":
+        (tmp_path / "new_style.py").write_text(NEW_STYLE)
+        cfg = read_config(str(tmp_path / "new_style.py"))
+    without_averaging(cfg)
+    assert cfg.custom_hooks == []
+    make_resumable(cfg)
+    fold_fixed_norms(cfg)
+    assert cfg.default_hooks.checkpoint.type == "DurableCheckpointHook"
+    assert cfg.train_cfg.type == "ResumableEpochLoop"
+    assert cfg.efficient_conv_bn_eval == ["backbone"]
+
+
+class ResNet:
+    """Not mmdet's."""
+
+
+@pytest.mark.parametrize(
+    "backbone", [ResNet, "mmpretrain.ResNet", "mmpretrain.models.ResNet"]
+)
+def test_classes_of_other_packages_are_not_taken_for_mmdets(backbone):
+    cfg = Config({"model": {"backbone": {"type": backbone}}})
+    fold_fixed_norms(cfg)
+    assert "efficient_conv_bn_eval" not in cfg
+
+
+def test_a_new_style_config_trains_and_tells_its_hook_once(run_config, train, tmp_path):
+    run_config.train_cfg.type = EpochBasedTrainLoop
+    run_config.default_hooks.checkpoint.type = CheckpointHook
+    run_config.custom_hooks = [{"type": StopSignalHook}]
+    runner = train(run_config, kill_at=5)
+    assert isinstance(runner.train_loop, ResumableEpochLoop)
+    assert sum(isinstance(hook, StopSignalHook) for hook in runner.hooks) == 1
+    assert (tmp_path / "epoch_1.pth").exists()
+
+
+@pytest.mark.parametrize("hooks", [None, {}, {"timer": {"type": "IterTimerHook"}}])
+def test_a_config_that_says_nothing_of_checkpoints_saves_durably(hooks):
+    cfg = read_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
+    cfg.pop("default_hooks")
+    if hooks is not None:
+        cfg.default_hooks = hooks
+    make_resumable(cfg)
+    assert cfg.default_hooks.checkpoint.to_dict() == {
+        "type": "DurableCheckpointHook",
+        "interval": 1,
+    }
+
+
 @pytest.mark.parametrize(
     "setting", [{"runner_type": "FlexibleRunner"}, {"strategy": {"type": "FSDP"}}]
 )
@@ -59,9 +143,9 @@ def test_batches_cannot_be_skipped_where_iterations_are_counted():
     cfg = read_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
     cfg.train_cfg = {"by_epoch": False, "max_iters": 10}
     make_resumable(cfg)
-    assert cfg.train_cfg.type == "IterBasedTrainLoop"
+    assert cfg.train_cfg.type == "ResumableIterLoop"
     stop_at_invalid_loss(cfg)
-    with pytest.raises(ConfigError, match="it is IterBasedTrainLoop"):
+    with pytest.raises(ConfigError, match=r"type is ResumableIterLoop"):
         stop_at_invalid_loss(cfg, "skip")
 
 
@@ -100,6 +184,9 @@ def test_the_fixed_norms_of_a_resnet_are_folded_in_training():
         {"efficient_conv_bn_eval": None},
         {"model.backbone.norm_eval": False},
         {"model.backbone.with_cp": True},
+        {"model.backbone.conv_cfg": {"type": "ConvAWS"}},
+        {"model.backbone.norm_cfg.type": "SyncBN"},
+        {"model.backbone.norm_cfg.track_running_stats": False},
         {"model.backbone.type": "SwinTransformer"},
         {"activation_checkpointing": ["backbone"]},
     ],

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from torch.utils.data import DataLoader
 
 from mmdet_lite.engine import STOPPED
@@ -111,11 +111,40 @@ class SendToAll(Hook):
             self.alive = [worker.is_alive() for worker in self.workers]
 
 
+class OwnCheckpointHook(CheckpointHook):
+    """Saves as it likes."""
+
+
+@pytest.mark.parametrize("own", [None, {"type": OwnCheckpointHook, "interval": 9}])
+def test_a_signal_saves_whatever_saves_checkpoints(run_config, train, tmp_path, own):
+    run_config.default_hooks.checkpoint = own
+    with pytest.raises(SystemExit):
+        train(run_config, hooks=[Send(signal.SIGTERM, ("train", 1))])
+    assert torch.load(tmp_path / "interrupted.pth")["meta"]["iter"] == 2
+    assert train(run_config, resume="auto", kill_at=3).iter == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_workers_too_saves_as_well(run_config, train, tmp_path, number):
     """Slurm, torchrun and a terminal signal every process of a run."""
     run_config.train_dataloader.num_workers = 2
     send = SendToAll(number, 1)
+    with pytest.raises(SystemExit) as ended:
+        train(run_config, hooks=[send])
+    assert ended.value.code == STOPPED
+    assert send.alive == [True, True]
+    assert torch.load(tmp_path / "interrupted.pth")["meta"]["iter"] == 2
+
+
+def test_workers_that_start_before_the_training_are_shielded(
+    run_config, train, tmp_path
+):
+    """Where iterations are counted mmengine starts them with the loop."""
+    run_config.train_dataloader.num_workers = 2
+    run_config.train_dataloader.sampler.type = "InfiniteSampler"
+    run_config.train_cfg = {"by_epoch": False, "max_iters": 6}
+    run_config.param_scheduler = None
+    send = SendToAll(signal.SIGTERM, 1)
     with pytest.raises(SystemExit) as ended:
         train(run_config, hooks=[send])
     assert ended.value.code == STOPPED
