@@ -12,6 +12,7 @@ from mmengine.config import Config
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ..datasets.data_sources import innermost_dataset
 from ..errors import ConfigError
 from ..experiments.record import METRICS, last_by_step, log_lines
 
@@ -88,19 +89,24 @@ def precision_by_recall(
     Returns:
         dict: by class at an IoU of 0.5, and ``'mean, IoU 0.5'`` and
         ``'mean, IoU 0.75'`` over the classes; (101,) each. Classes without an object
-        are left out.
+        and, as by mmdet's metric, those that the run's config does not name are left
+        out.
 
     Raises:
         ConfigError: there is no config or annotation file, or the detections are of
             other images.
     """
     detections = json.loads(Path(results).read_text())
-    ann_file = _annotation_file(Path(work_dir))
+    cfg = _config_of(Path(work_dir))
+    ann_file = _annotation_file(cfg)
     with redirect_stdout(StringIO()):
         coco = COCO(ann_file)
         if {row["image_id"] for row in detections} - set(coco.imgs) or not detections:
             raise ConfigError(f"{results} holds no detections in images of {ann_file}")
         evaluation = COCOeval(coco, coco.loadRes(detections), "bbox")
+        classes = _classes_of(cfg)
+        if classes:
+            evaluation.params.catIds = coco.getCatIds(catNms=classes)
         evaluation.evaluate()
         evaluation.accumulate()
     # (IoUs, recalls, classes, sizes, numbers of detections); all sizes, most detections
@@ -116,11 +122,23 @@ def precision_by_recall(
     return curves
 
 
-def _annotation_file(work_dir: Path) -> str:
+def _config_of(work_dir: Path) -> Config:
     configs = sorted(work_dir.glob("*/vis_data/config.py"))
     if not configs:
         raise ConfigError(f"{work_dir} holds no config: */vis_data/config.py")
-    cfg = Config.fromfile(configs[-1])
+    return Config.fromfile(configs[-1])
+
+
+def _classes_of(cfg: Config) -> list[str]:
+    """Names of the classes that the config gives its test set, if it does."""
+    dataset_cfg = cfg.get("test_dataloader", {}).get("dataset")
+    if dataset_cfg is None:
+        return []
+    classes = innermost_dataset(dataset_cfg).get("metainfo", {}).get("classes") or ()
+    return [classes] if isinstance(classes, str) else list(classes)
+
+
+def _annotation_file(cfg: Config) -> str:
     evaluator = cfg.get("test_evaluator") or {}
     for row in evaluator if isinstance(evaluator, list) else [evaluator]:
         if ann_file := row.get("ann_file"):
@@ -130,7 +148,7 @@ def _annotation_file(work_dir: Path) -> str:
                     "of the run names; its path counts from where the run started"
                 )
             return ann_file
-    raise ConfigError(f"test_evaluator of {configs[-1]} names no annotation file")
+    raise ConfigError(f"test_evaluator of {cfg.filename} names no annotation file")
 
 
 def _draw_losses(ax: Any, losses: list[dict[str, Any]]) -> None:

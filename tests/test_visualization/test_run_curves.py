@@ -65,6 +65,22 @@ def test_precision_is_what_the_order_of_scores_makes_it(run):
         np.testing.assert_allclose(curve, expected)
 
 
+def test_classes_that_the_model_does_not_know_do_not_count(run, tmp_path):
+    content = json.loads((tmp_path / "val.json").read_text())
+    content["annotations"].append({**content["annotations"][0], "id": 3})
+    content["annotations"][-1]["category_id"] = 5
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    results = write_detections(run, (1, [0, 0, 10, 10], 0.9), (2, [20, 0, 10, 10], 0.8))
+    assert precision_by_recall(run, results)["mean, IoU 0.5"].max() == 0.5
+    (config,) = run.glob("*/vis_data/config.py")
+    dataset = {"type": "CocoDataset", "metainfo": {"classes": ("cell",)}}
+    with config.open("a") as file:
+        file.write(f"test_dataloader = dict(dataset={dataset})\n")
+    curves = precision_by_recall(run, results)
+    assert set(curves) == {"cell", "mean, IoU 0.5", "mean, IoU 0.75"}
+    assert curves["mean, IoU 0.5"].min() == 1
+
+
 def test_curves_are_drawn_side_by_side(run, tmp_path):
     picture = tmp_path / "run.png"
     (missing,) = plot_run(run, picture)
