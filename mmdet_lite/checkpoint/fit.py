@@ -1,7 +1,7 @@
 """How far the weights of a checkpoint fit a model, part by part."""
 
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +12,7 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from .translated import translated
 
 # The parts that make a DETR what it is; heads and backbones are exchanged.
 TRANSFORMER = ("encoder", "decoder")
@@ -59,22 +60,26 @@ def weights_of(checkpoint: Mapping) -> dict[str, Tensor]:
         CheckpointMismatchError: there are none.
     """
     weights = checkpoint.get("state_dict", checkpoint)
-    tensors = {
+    tensors = OrderedDict(
         # As mmengine strips what nn.DataParallel puts before a name.
-        re.sub(r"^module\.", "", str(name)): value
+        (re.sub(r"^module\.", "", str(name)), value)
         for name, value in (weights.items() if isinstance(weights, Mapping) else ())
         if isinstance(value, Tensor)
-    }
+    )
     if not tensors:
         raise CheckpointMismatchError(
             "it holds no weights, but "
             f"{', '.join(map(repr, list(checkpoint)[:10])) or 'nothing'}"
         )
+    # What some modules translate by.
+    vars(tensors)["_metadata"] = getattr(weights, "_metadata", {})
     return tensors
 
 
 def fit_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
     """Compare weights with a model's, as mmengine would load them.
+
+    Names that modules of the model translate count as what they become.
 
     Args:
         model: a detector, also wrapped for several devices or for test-time
@@ -83,6 +88,7 @@ def fit_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
     """
     fit = Fit()
     own = unwrapped(model).state_dict()
+    weights = translated(unwrapped(model), weights)
     for name, tensor in own.items():
         if name not in weights:
             # Written since PyTorch 0.4.1, and of no use to a model that is not trained.
