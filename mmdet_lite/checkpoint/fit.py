@@ -16,6 +16,11 @@ from .translated import translated
 
 # The parts that make a DETR what it is; heads and backbones are exchanged.
 TRANSFORMER = ("encoder", "decoder")
+# Where layers too much mean that the weights are of a deeper model: what is left of
+# them loads without a gap. What heads have beside may be of use to a training alone.
+_WHOLE_PARTS = (*TRANSFORMER, "backbone", "neck")
+# Written since PyTorch 0.4.1, and of no use to a model that is not trained.
+_BATCH_COUNTER = "num_batches_tracked"
 
 
 class CheckpointMismatchError(ConfigError):
@@ -91,8 +96,7 @@ def fit_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
     weights = translated(unwrapped(model), weights)
     for name, tensor in own.items():
         if name not in weights:
-            # Written since PyTorch 0.4.1, and of no use to a model that is not trained.
-            if not name.endswith("num_batches_tracked"):
+            if not name.endswith(_BATCH_COUNTER):
                 fit.missing.append(name)
         elif weights[name].shape != tensor.shape:
             fit.reshaped[name] = (
@@ -117,14 +121,18 @@ def require_whole_fit(fit: Fit) -> None:
     """Refuse weights that do not make the model complete.
 
     What a checkpoint has beside is left to mmengine, which warns of it, but for layers
-    of the transformer: then the model is a smaller one.
+    of backbone, neck and transformer: then the model is a smaller one.
 
     Raises:
         CheckpointMismatchError: the message names what is missing, of another shape,
             too much or not finite.
     """
     require_finite(fit)
-    surplus = [name for name in fit.surplus if _part(name) in TRANSFORMER]
+    surplus = [
+        name
+        for name in fit.surplus
+        if _part(name) in _WHOLE_PARTS and not name.endswith(_BATCH_COUNTER)
+    ]
     faults = [
         f"{len(names)} {what}: {_listed(names)}"
         for what, names in (
