@@ -1,7 +1,7 @@
 """How far the weights of a checkpoint fit a model, part by part."""
 
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +12,15 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from .translated import translated
 
 # The parts that make a DETR what it is; heads and backbones are exchanged.
 TRANSFORMER = ("encoder", "decoder")
+# Where layers too much mean that the weights are of a deeper model: what is left of
+# them loads without a gap. What heads have beside may be of use to a training alone.
+_WHOLE_PARTS = (*TRANSFORMER, "backbone", "neck")
+# Written since PyTorch 0.4.1, and of no use to a model that is not trained.
+_BATCH_COUNTER = "num_batches_tracked"
 
 
 class CheckpointMismatchError(ConfigError):
@@ -59,22 +65,26 @@ def weights_of(checkpoint: Mapping) -> dict[str, Tensor]:
         CheckpointMismatchError: there are none.
     """
     weights = checkpoint.get("state_dict", checkpoint)
-    tensors = {
+    tensors = OrderedDict(
         # As mmengine strips what nn.DataParallel puts before a name.
-        re.sub(r"^module\.", "", str(name)): value
+        (re.sub(r"^module\.", "", str(name)), value)
         for name, value in (weights.items() if isinstance(weights, Mapping) else ())
         if isinstance(value, Tensor)
-    }
+    )
     if not tensors:
         raise CheckpointMismatchError(
             "it holds no weights, but "
             f"{', '.join(map(repr, list(checkpoint)[:10])) or 'nothing'}"
         )
+    # What some modules translate by.
+    vars(tensors)["_metadata"] = getattr(weights, "_metadata", {})
     return tensors
 
 
 def fit_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
     """Compare weights with a model's, as mmengine would load them.
+
+    Names that modules of the model translate count as what they become.
 
     Args:
         model: a detector, also wrapped for several devices or for test-time
@@ -83,10 +93,10 @@ def fit_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
     """
     fit = Fit()
     own = unwrapped(model).state_dict()
+    weights = translated(unwrapped(model), weights)
     for name, tensor in own.items():
         if name not in weights:
-            # Written since PyTorch 0.4.1, and of no use to a model that is not trained.
-            if not name.endswith("num_batches_tracked"):
+            if not name.endswith(_BATCH_COUNTER):
                 fit.missing.append(name)
         elif weights[name].shape != tensor.shape:
             fit.reshaped[name] = (
@@ -111,14 +121,18 @@ def require_whole_fit(fit: Fit) -> None:
     """Refuse weights that do not make the model complete.
 
     What a checkpoint has beside is left to mmengine, which warns of it, but for layers
-    of the transformer: then the model is a smaller one.
+    of backbone, neck and transformer: then the model is a smaller one.
 
     Raises:
         CheckpointMismatchError: the message names what is missing, of another shape,
             too much or not finite.
     """
     require_finite(fit)
-    surplus = [name for name in fit.surplus if _part(name) in TRANSFORMER]
+    surplus = [
+        name
+        for name in fit.surplus
+        if _part(name) in _WHOLE_PARTS and not name.endswith(_BATCH_COUNTER)
+    ]
     faults = [
         f"{len(names)} {what}: {_listed(names)}"
         for what, names in (

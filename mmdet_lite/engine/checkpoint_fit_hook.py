@@ -1,6 +1,6 @@
-"""Look at a checkpoint before its weights reach the model."""
+"""Look at a checkpoint before its weights reach the model, and at what is saved."""
 
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -18,6 +18,8 @@ from ..checkpoint.fit import (
 @HOOKS.register_module()
 class CheckpointFitHook(Hook):
     """Refuses a checkpoint that does not fit, where mmengine only warns.
+
+    Before a training it also says if no checkpoint of that can be gone on from.
 
     Args:
         whole (bool): whether the checkpoint must have every weight, for testing and
@@ -52,3 +54,24 @@ class CheckpointFitHook(Hook):
             raise CheckpointMismatchError(
                 f"{runner.cfg.get('load_from')} does not fit the model: {error}"
             ) from None
+
+    def before_train(self, runner: Runner) -> None:
+        """Warn if the checkpoints of this training will lack what resuming needs."""
+        needed = ["save_optimizer"]
+        if runner.param_schedulers:
+            needed.append("save_param_scheduler")
+        lacking = [
+            (hook, [name for name in needed if not getattr(hook, name)])
+            for hook in runner.hooks
+            if isinstance(hook, CheckpointHook)
+        ]
+        if lacking and all(names for _, names in lacking):
+            reasons = (
+                f"{type(hook).__name__} has "
+                f"{' and '.join(f'{name}=False' for name in names)}"
+                for hook, names in lacking
+            )
+            runner.logger.warning(
+                f"{'; '.join(reasons)}: if this training is interrupted, --resume "
+                "cannot go on with it"
+            )

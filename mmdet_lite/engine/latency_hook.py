@@ -2,6 +2,8 @@
 
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..runtime.aside import pausing
 from ..runtime.memory import read_peak_memory, reset_peak_memory, synchronize
 
 
@@ -18,7 +21,8 @@ class LatencyHook(Hook):
     """Times every batch of a test, and adds what it took to the test's metrics.
 
     What counts is the model's ``test_step``: from resized images to boxes, with padding
-    and normalisation, without reading files, drawing and evaluation. The metrics are
+    and normalisation, without reading files, drawing and evaluation, nor what the model
+    is tried on to say what memory a large image takes. The metrics are
     ``latency/median_ms`` and ``latency/p90_ms`` per image (a batch's time over its
     images), ``latency/images_per_second`` and ``latency/peak_memory_mb``, the most that
     the process held during the test, or what PyTorch allocated on a GPU; a line at the
@@ -35,21 +39,26 @@ class LatencyHook(Hook):
         self.warmup = warmup
         self._batches: list[tuple[float, int, tuple[int, int] | None]] = []
         self._metrics: dict[str, float] = {}
+        # Seconds of a batch that do not count, and the peak before them.
+        self._aside = 0.0
+        self._earlier_peak: int | None = None
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Start the clock around the model's ``test_step``."""
-        self._batches, self._metrics = [], {}
+        self._batches, self._metrics, self._earlier_peak = [], {}, None
         # An exported file has no parameters, and runs on the processor.
         parameter = next(runner.model.parameters(), torch.empty(0))
         self._device = parameter.device
         step = runner.model.test_step
 
         def timed_step(data: Any) -> Any:
+            self._aside = 0.0
             synchronize(self._device)
             start = time.perf_counter()
-            outputs = step(data)
+            with pausing(self._pause):
+                outputs = step(data)
             synchronize(self._device)
-            seconds = time.perf_counter() - start
+            seconds = time.perf_counter() - start - self._aside
             shape = outputs[0].get("batch_input_shape")
             self._batches.append((seconds, len(outputs), shape and tuple(shape)))
             return outputs
@@ -76,7 +85,7 @@ class LatencyHook(Hook):
             "latency/images_per_second": sum(images for _, images, _ in counted)
             / sum(seconds for seconds, _, _ in counted),
         }
-        peak = read_peak_memory(self._device)
+        peak = self._peak_so_far()
         if peak is not None:
             self._metrics["latency/peak_memory_mb"] = peak / 1e6
         if metrics is not None:
@@ -110,6 +119,21 @@ class LatencyHook(Hook):
             f"{self._shapes()}; from resized image to boxes, "
             f"{self.warmup} batches of warm-up not counted)"
         )
+
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        """Stop the clock, and forget the memory that is taken meanwhile."""
+        synchronize(self._device)
+        start = time.perf_counter()
+        self._earlier_peak = self._peak_so_far()
+        yield
+        synchronize(self._device)
+        reset_peak_memory(self._device)
+        self._aside += time.perf_counter() - start
+
+    def _peak_so_far(self) -> int | None:
+        peak = read_peak_memory(self._device)
+        return None if peak is None else max(peak, self._earlier_peak or 0)
 
     def _shapes(self) -> str:
         shapes = {shape for *_, shape in self._batches[self.warmup :] if shape}

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from .aside import aside
 from .memory import read_free_memory
 
 # Pixels of the largest image that mmdet's configs of COCO make.
@@ -42,7 +43,8 @@ def warn_of_large_images(model: BaseModel) -> None:
         if pixels <= max(USUAL_PIXELS, 1.5 * said) or not named.get("data_samples"):
             return
         said = pixels
-        print(_warning(model, inputs, named["data_samples"]), file=sys.stderr)
+        with aside():
+            print(_warning(model, inputs, named["data_samples"]), file=sys.stderr)
 
     model.register_forward_pre_hook(look, with_kwargs=True)
 

@@ -48,11 +48,19 @@ def test_weights_of_the_model_fit_under_any_of_their_names():
         ),
         (Detector(layers=3).state_dict(), "not: decoder.2.weight"),
         (
+            {**Detector().state_dict(), "backbone.2.weight": torch.zeros(4, 4, 1, 1)},
+            "not: backbone.2.weight",
+        ),
+        (
+            {**Detector().state_dict(), "neck.0.weight": torch.zeros(4)},
+            "not: neck.0.weight",
+        ),
+        (
             {**Detector().state_dict(), "encoder.bias": torch.full([4], torch.nan)},
             "1 of its weights are not finite: encoder.bias",
         ),
     ],
-    ids=["missing", "shape", "surplus", "nan"],
+    ids=["missing", "shape", "layer", "backbone", "neck", "nan"],
 )
 def test_other_weights_are_refused(weights, message):
     with pytest.raises(CheckpointMismatchError, match=message):
@@ -71,6 +79,20 @@ def test_a_start_needs_something_of_encoder_and_decoder(part):
     require_part_fit(fit_of(model, without("bbox_head")), model)
     with pytest.raises(CheckpointMismatchError, match=f"nothing of the model's {part}"):
         require_part_fit(fit_of(model, without(part)), model)
+
+
+def test_a_start_may_be_of_a_larger_backbone():
+    model = Detector()
+    weights = {**model.state_dict(), "backbone.2.weight": torch.zeros(4, 4, 1, 1)}
+    require_part_fit(fit_of(model, weights), model)
+
+
+@pytest.mark.parametrize(
+    "name", ["backbone.2.num_batches_tracked", "bbox_head.2.weight"]
+)
+def test_what_changes_no_prediction_may_be_too_much(name):
+    weights = {**Detector().state_dict(), name: torch.zeros(())}
+    require_whole_fit(fit_of(Detector(), weights))
 
 
 def test_the_summary_counts_by_part():

@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.model import BaseModel
 from torch import nn
 
 from mmdet_lite.engine import LatencyHook
+from mmdet_lite.runtime import memory_need, warn_of_large_images
 
 
 class Sleeper(nn.Module):
@@ -26,14 +28,33 @@ class Sleeper(nn.Module):
         return [sample] * data["images"]
 
 
+class SlowOnTrial(BaseModel):
+    """Takes most time and memory for the images that it is only tried on."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.trials = 0
+
+    def forward(self, inputs, data_samples, mode):
+        if inputs.shape[-1] in memory_need._SIDES:
+            self.trials += 1
+            time.sleep(0.5)
+            torch.ones(100_000_000)
+        return data_samples
+
+    def test_step(self, data):
+        return self(**data, mode="predict")
+
+
 @pytest.fixture
 def test_with(caplog):
     """Function that runs a test of given batches; its metrics and its last line."""
 
-    def run(batches, **options):
+    def run(batches, model=None, **options):
         hook = LatencyHook(**options)
         logger = logging.getLogger("latency of tests")
-        runner = SimpleNamespace(model=Sleeper(), logger=logger)
+        runner = SimpleNamespace(model=model or Sleeper(), logger=logger)
         metrics = {"coco/bbox_mAP": 0.5}
         with caplog.at_level("INFO", logger.name):
             hook.before_test_epoch(runner)
@@ -69,3 +90,20 @@ def test_too_few_batches_are_said_to_be_too_few(test_with):
     metrics, line = test_with([batch(0)] * 3)
     assert metrics == {"coco/bbox_mAP": 0.5}
     assert line.startswith("latency: not measured, 3 batches")
+
+
+def test_what_is_tried_to_tell_memory_does_not_count(test_with, monkeypatch, capsys):
+    monkeypatch.setattr(memory_need, "USUAL_PIXELS", 64 * 64)
+    monkeypatch.setattr(memory_need, "_SIDES", (32, 64))
+    images = torch.zeros(1, 1, 96, 96)
+    large = {"inputs": images, "data_samples": [DetDataSample()]}
+    model = SlowOnTrial()
+    usual, _ = test_with([large], model, warmup=0)
+    warn_of_large_images(model)
+    warned, _ = test_with([large], model, warmup=0)
+    assert "an image of 96×96 pixels" in capsys.readouterr().err
+    assert model.trials == 2
+    assert warned["latency/median_ms"] < 500
+    peak = "latency/peak_memory_mb"
+    if peak in usual:
+        assert warned[peak] < usual[peak] + 200

@@ -172,6 +172,36 @@ def test_a_run_starts_from_what_fits_and_says_how_much(
         assert "bbox_head 0 of 2, decoder 2 of 2, encoder" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("settings", "lacking"),
+    [
+        ({}, None),
+        ({"save_optimizer": False}, "save_optimizer=False"),
+        ({"save_param_scheduler": False}, "save_param_scheduler=False"),
+        (
+            {"save_optimizer": False, "save_param_scheduler": False},
+            "save_optimizer=False and save_param_scheduler=False",
+        ),
+    ],
+    ids=["all", "no optimizer", "no schedules", "neither"],
+)
+def test_a_training_that_cannot_be_resumed_says_so_at_its_start(
+    run_config, train, capfd, settings, lacking
+):
+    run_config.default_hooks.checkpoint.update(settings)
+    train(run_config, kill_at=1)
+    said = [line for line in capfd.readouterr().out.splitlines() if "--resume" in line]
+    assert len(said) == (lacking is not None)
+    assert all(f"DurableCheckpointHook has {lacking}:" in line for line in said)
+
+
+def test_schedules_that_are_not_there_need_not_be_saved(run_config, train, capfd):
+    run_config.default_hooks.checkpoint.save_param_scheduler = False
+    run_config.param_scheduler = None
+    train(run_config, kill_at=1)
+    assert "--resume" not in capfd.readouterr().out
+
+
 def test_the_fixed_norms_of_a_resnet_are_folded_in_training():
     cfg = read_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
     fold_fixed_norms(cfg)
