@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import ConfigError
 from .invalid_loss_hook import SkipIteration
+from .stop_signal_hook import giving_signals_back
 from .worker_signals import shield_workers
 
 # Key of the message hub, which is saved in every checkpoint.
@@ -49,7 +50,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                     f"{len(self.dataloader)} now: data set, batch size or number of "
                     "devices are others. Resume from a checkpoint of a whole epoch"
                 )
-        return super().run()
+        with giving_signals_back(self.runner):
+            return super().run()
 
     def run_epoch(self) -> None:
         """Train on the batches of an epoch that are left."""
@@ -100,3 +102,8 @@ class ResumableIterLoop(IterBasedTrainLoop):
         # mmengine starts the workers next, before a hook could shield them.
         shield_workers(loader)
         self._dataloader = loader
+
+    def run(self) -> nn.Module:
+        """Train."""
+        with giving_signals_back(self.runner):
+            return super().run()

@@ -1,5 +1,6 @@
 """A training that is told to end saves first, and says so by its status."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -95,6 +96,39 @@ def test_ctrl_c_after_a_signal_ends_at_once(run_config, train):
     assert handlers[1] is signal.SIG_DFL
 
 
+class Fail(Hook):
+    def __init__(self, error):
+        self.error = error
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        raise self.error
+
+
+def by_iterations(cfg):
+    cfg.train_dataloader.sampler.type = "InfiniteSampler"
+    cfg.train_cfg = {"by_epoch": False, "max_iters": 6}
+    cfg.param_scheduler = None
+
+
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()])
+@pytest.mark.parametrize("change", [lambda cfg: None, by_iterations])
+def test_a_training_that_fails_gives_the_signals_back(run_config, train, change, error):
+    """What called it may go on, and is then to end by Ctrl-C."""
+    change(run_config)
+    names = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(name) for name in names]
+    with contextlib.suppress(ValueError):
+        train(run_config, hooks=[Fail(error)])
+    assert [signal.getsignal(name) for name in names] == before
+
+
+def test_a_training_that_was_told_to_end_keeps_them(run_config, train):
+    """SIGTERM comes again while the process ends, which has its status by then."""
+    with pytest.raises(SystemExit):
+        train(run_config, hooks=[Send(signal.SIGTERM, ("train", 1))])
+    assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+
+
 class SendToAll(Hook):
     """Has another process signal this one and its data loader's workers."""
 
@@ -141,9 +175,7 @@ def test_workers_that_start_before_the_training_are_shielded(
 ):
     """Where iterations are counted mmengine starts them with the loop."""
     run_config.train_dataloader.num_workers = 2
-    run_config.train_dataloader.sampler.type = "InfiniteSampler"
-    run_config.train_cfg = {"by_epoch": False, "max_iters": 6}
-    run_config.param_scheduler = None
+    by_iterations(run_config)
     send = SendToAll(signal.SIGTERM, 1)
     with pytest.raises(SystemExit) as ended:
         train(run_config, hooks=[send])
