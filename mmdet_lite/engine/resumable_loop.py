@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import ConfigError
 from .invalid_loss_hook import SkipIteration
+from .seeded_samples import ResumableBatchSampler
 from .stop_signal_hook import giving_signals_back
 from .worker_signals import shield_workers
 
@@ -63,7 +64,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 "batches": len(self.dataloader),
             },
         )
-        self.dataloader.batch_sampler.start_next_at(self._done)
+        self.dataloader.batch_sampler.start_next_at(
+            self._done, self.epoch, self.runner.seed
+        )
         super().run_epoch()
         self._done = 0
 
@@ -101,6 +104,8 @@ class ResumableIterLoop(IterBasedTrainLoop):
     def dataloader(self, loader: DataLoader) -> None:
         # mmengine starts the workers next, before a hook could shield them.
         shield_workers(loader)
+        if isinstance(loader.batch_sampler, ResumableBatchSampler):
+            loader.batch_sampler.start_next_at(0, seed=self.runner.seed)
         self._dataloader = loader
 
     def run(self) -> nn.Module:
