@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mmengine.optim import OptimWrapper
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch import nn
@@ -81,10 +82,25 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         try:
             super().run_iter(idx, data_batch)
         except SkipIteration:
+            _count_less(self.runner.optim_wrapper)
             self.runner.call_hook(
                 "after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=None
             )
             self._iter += 1
+
+
+def _count_less(wrapper: Any) -> None:
+    """Have gradients that are accumulated last applied one batch earlier.
+
+    mmengine counts the batches that have a gradient, and applies what is there where
+    the number of all is reached.
+
+    Args:
+        wrapper: of the optimizer; one that does not count is left alone.
+    """
+    if isinstance(wrapper, OptimWrapper):
+        wrapper._max_counts -= 1
+        wrapper._remainder_counts = wrapper._max_counts % wrapper._accumulative_counts
 
 
 @LOOPS.register_module()
