@@ -34,6 +34,12 @@ class Send(Hook):
                 os.kill(os.getpid(), self.number)
 
 
+def by_iterations(cfg):
+    cfg.train_dataloader.sampler.type = "InfiniteSampler"
+    cfg.train_cfg = {"by_epoch": False, "max_iters": 6}
+    cfg.param_scheduler = None
+
+
 @pytest.fixture(autouse=True)
 def handlers():
     """Signals are handled after a test as before it."""
@@ -82,6 +88,51 @@ def test_a_validation_that_was_cut_short_is_made_up_for(run_config, train, tmp_p
     assert len(scores) == 2
 
 
+class CutShort(Hook):
+    """Ends a run amid the validation after an iteration; notes the others."""
+
+    def __init__(self, iteration=None):
+        self.iteration, self.validated = iteration, []
+
+    def before_val_iter(self, runner, *args, **kwargs):
+        if runner.iter == self.iteration:
+            raise KeyboardInterrupt
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.validated.append(runner.iter)
+
+
+@pytest.mark.parametrize("cut", [4, 6])
+def test_a_validation_between_iterations_is_made_up_for(run_config, train, cut):
+    by_iterations(run_config)
+    run_config.train_cfg.val_interval = 4
+    run_config.default_hooks.checkpoint.update(by_epoch=False, interval=2)
+    train(run_config, hooks=[CutShort(cut)])
+    resumed = CutShort()
+    train(run_config, resume="auto", hooks=[resumed])
+    assert resumed.validated == [i for i in (4, 6) if i >= cut]
+
+
+def test_iterations_that_need_no_validation_are_gone_on_from(run_config, train):
+    by_iterations(run_config)
+    run_config.train_cfg.val_interval = 4
+    run_config.default_hooks.checkpoint.update(by_epoch=False, interval=1)
+    train(run_config, kill_at=5)
+    resumed = CutShort()
+    train(run_config, resume="auto", hooks=[resumed])
+    assert resumed.validated == [6]
+
+
+def test_a_validation_of_an_interval_that_changes_is_made_up_for(run_config, train):
+    run_config.train_cfg.update(
+        max_epochs=3, val_interval=3, dynamic_intervals=[(2, 1)]
+    )
+    train(run_config, hooks=[CutShort(8)])
+    resumed = CutShort()
+    train(run_config, resume="auto", hooks=[resumed])
+    assert resumed.validated == [8, 12]
+
+
 def test_ctrl_c_after_a_signal_ends_at_once(run_config, train):
     """After the first one nothing stands between the system and the process."""
     handlers = []
@@ -102,12 +153,6 @@ class Fail(Hook):
 
     def after_train_iter(self, runner, *args, **kwargs):
         raise self.error
-
-
-def by_iterations(cfg):
-    cfg.train_dataloader.sampler.type = "InfiniteSampler"
-    cfg.train_cfg = {"by_epoch": False, "max_iters": 6}
-    cfg.param_scheduler = None
 
 
 @pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()])
