@@ -89,7 +89,8 @@ class ResumableBatchSampler(Sampler[list[SeededIndex]]):
                 default_args={"sampler": sampler, "batch_size": batch_size},
             )
         )
-        self.drop_last = self.batch_sampler.drop_last
+        # What a config names need not have one.
+        self.drop_last = getattr(self.batch_sampler, "drop_last", drop_last)
         self._start = 0
         self._epoch = 0
         self._seed = 0

@@ -5,8 +5,9 @@ import pickle
 import random
 
 import torch
+from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import DefaultSampler
-from torch.utils.data import Dataset, RandomSampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler
 
 from mmdet_lite.engine import ResumableBatchSampler, SeededDataset
 from mmdet_lite.engine.seeds import seed_all
@@ -94,6 +95,26 @@ def test_the_order_of_an_epoch_is_drawn_apart_from_its_iterations():
         seed_all(7, 0, iteration)
         states.append(torch.get_rng_state())
     assert len({bytes(state.numpy()) for state in states}) == 6
+
+
+@DATA_SAMPLERS.register_module(force=True)
+class Pairs(Sampler):
+    """Batches of one's own, with no more than a data loader asks for."""
+
+    def __init__(self, sampler, batch_size):
+        self.sampler = sampler
+
+    def __iter__(self):
+        indices = iter(self.sampler)
+        return zip(indices, indices, strict=False)
+
+
+def test_a_batch_sampler_need_not_say_whether_it_drops_the_last():
+    sampler = DefaultSampler(range(4), shuffle=False)
+    batches = ResumableBatchSampler(sampler, 2, {"type": "Pairs"}, drop_last=True)
+    loader = DataLoader(SeededDataset(Draws()), batch_sampler=batches)
+    assert [batch[0].tolist() for batch in loader] == [[0, 1], [2, 3]]
+    assert batches.drop_last
 
 
 def test_a_data_set_is_reached_through_the_wrapper():
