@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mmengine.optim import OptimWrapper
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch import nn
@@ -10,6 +11,8 @@ from torch.utils.data import DataLoader
 
 from ..errors import ConfigError
 from .invalid_loss_hook import SkipIteration
+from .seeded_samples import ResumableBatchSampler
+from .stop_signal_hook import giving_signals_back
 from .worker_signals import shield_workers
 
 # Key of the message hub, which is saved in every checkpoint.
@@ -49,7 +52,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                     f"{len(self.dataloader)} now: data set, batch size or number of "
                     "devices are others. Resume from a checkpoint of a whole epoch"
                 )
-        return super().run()
+        with giving_signals_back(self.runner):
+            return super().run()
 
     def run_epoch(self) -> None:
         """Train on the batches of an epoch that are left."""
@@ -61,7 +65,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 "batches": len(self.dataloader),
             },
         )
-        self.dataloader.batch_sampler.start_next_at(self._done)
+        self.dataloader.batch_sampler.start_next_at(
+            self._done, self.epoch, self.runner.seed
+        )
         super().run_epoch()
         self._done = 0
 
@@ -76,10 +82,25 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         try:
             super().run_iter(idx, data_batch)
         except SkipIteration:
+            _count_less(self.runner.optim_wrapper)
             self.runner.call_hook(
                 "after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=None
             )
             self._iter += 1
+
+
+def _count_less(wrapper: Any) -> None:
+    """Have gradients that are accumulated last applied one batch earlier.
+
+    mmengine counts the batches that have a gradient, and applies what is there where
+    the number of all is reached.
+
+    Args:
+        wrapper: of the optimizer; one that does not count is left alone.
+    """
+    if isinstance(wrapper, OptimWrapper):
+        wrapper._max_counts -= 1
+        wrapper._remainder_counts = wrapper._max_counts % wrapper._accumulative_counts
 
 
 @LOOPS.register_module()
@@ -99,4 +120,11 @@ class ResumableIterLoop(IterBasedTrainLoop):
     def dataloader(self, loader: DataLoader) -> None:
         # mmengine starts the workers next, before a hook could shield them.
         shield_workers(loader)
+        if isinstance(loader.batch_sampler, ResumableBatchSampler):
+            loader.batch_sampler.start_next_at(0, seed=self.runner.seed)
         self._dataloader = loader
+
+    def run(self) -> nn.Module:
+        """Train."""
+        with giving_signals_back(self.runner):
+            return super().run()

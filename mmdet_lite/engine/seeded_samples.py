@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from numbers import Integral
 from typing import Any
 
 from mmdet.registry import DATA_SAMPLERS, DATASETS
@@ -60,6 +61,8 @@ class ResumableBatchSampler(Sampler[list[SeededIndex]]):
 
     The batches that are left out are not loaded. Each index comes with a place in the
     run for :class:`SeededDataset`: seed, rank, epoch, batch, and position in the batch.
+    Seed and epoch are the sampler's, if it has them; PyTorch's samplers have neither.
+    They draw from the process's generators, which are seeded at the start of an epoch.
 
     Args:
         sampler (Sampler): of indices.
@@ -86,12 +89,27 @@ class ResumableBatchSampler(Sampler[list[SeededIndex]]):
                 default_args={"sampler": sampler, "batch_size": batch_size},
             )
         )
-        self.drop_last = self.batch_sampler.drop_last
+        # What a config names need not have one.
+        self.drop_last = getattr(self.batch_sampler, "drop_last", drop_last)
         self._start = 0
+        self._epoch = 0
+        self._seed = 0
 
-    def start_next_at(self, batch: int) -> None:
-        """Let the next epoch, and that only, start at a batch of a number."""
+    def start_next_at(
+        self, batch: int, epoch: int | None = None, seed: int | None = None
+    ) -> None:
+        """Let the next epoch, and that only, start at a batch of a number.
+
+        Args:
+            batch: how many are left out.
+            epoch: number of the next epoch where the sampler has none. By default one
+                more than the last.
+            seed: of this epoch and those that follow where the sampler has none. By
+                default as before, at first 0.
+        """
         self._start = batch
+        self._epoch = self._epoch if epoch is None else epoch
+        self._seed = self._seed if seed is None else seed
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""
@@ -99,7 +117,12 @@ class ResumableBatchSampler(Sampler[list[SeededIndex]]):
 
     def __iter__(self) -> Iterator[list[SeededIndex]]:
         start, self._start = self._start, 0
-        seed, epoch = (getattr(self.sampler, name, 0) for name in ("seed", "epoch"))
+        seed = self._of_sampler("seed", self._seed)
+        epoch = self._of_sampler("epoch", self._epoch)
+        self._epoch += 1
+        # The same on every rank, as for a sampler that shares out what it drew. No
+        # iteration's place, of seed, rank and number, which NumPy fills up with zeros.
+        seed_all(seed, 0, epoch, 1)
         place = (seed, get_rank(), epoch)
         for number, batch in enumerate(
             islice(self.batch_sampler, start, None), start=start
@@ -108,3 +131,8 @@ class ResumableBatchSampler(Sampler[list[SeededIndex]]):
                 (index, (*place, number, position))
                 for position, index in enumerate(batch)
             ]
+
+    def _of_sampler(self, name: str, default: int) -> int:
+        """An attribute of the sampler, or what stands for it."""
+        value = getattr(self.sampler, name, None)
+        return int(value) if isinstance(value, Integral) else default

@@ -64,6 +64,9 @@ def make_resumable(cfg: Config) -> None:
 def stop_at_invalid_loss(cfg: Config, action: str | None = None) -> None:
     """Look at every loss of a training.
 
+    Where batches are skipped, mmdet's ``CheckInvalidLossHook`` goes: it looks at the
+    same later, and a batch that was skipped has no loss.
+
     Args:
         cfg: a whole config; it is changed.
         action: of :class:`~mmdet_lite.engine.invalid_loss_hook.InvalidLossHook`; None
@@ -76,11 +79,14 @@ def stop_at_invalid_loss(cfg: Config, action: str | None = None) -> None:
     if action is not None:
         hook["action"] = action
     loop = type_name(cfg.train_cfg)
-    if hook.get("action") == "skip" and loop != "ResumableEpochLoop":
+    if hook.get("action") != "skip":
+        return
+    if loop != "ResumableEpochLoop":
         raise ConfigError(
             "batches with an invalid loss can be skipped in an epoch's loop, "
             f"EpochBasedTrainLoop, but train_cfg.type is {loop}"
         )
+    _remove_hook(cfg, "CheckInvalidLossHook")
 
 
 def check_fit(cfg: Config, whole: bool) -> None:
@@ -137,9 +143,7 @@ def without_averaging(cfg: Config) -> None:
     Args:
         cfg: a whole config; it is changed.
     """
-    cfg.custom_hooks = [
-        hook for hook in cfg.get("custom_hooks") or [] if type_name(hook) != "EMAHook"
-    ]
+    _remove_hook(cfg, "EMAHook")
 
 
 def _add_hook(cfg: Config, kind: str) -> dict[str, Any]:
@@ -155,3 +159,10 @@ def _add_hook(cfg: Config, kind: str) -> dict[str, Any]:
         hooks.append({"type": kind})
         cfg.custom_hooks = hooks
     return next(hook for hook in cfg.custom_hooks if type_name(hook) == kind)
+
+
+def _remove_hook(cfg: Config, kind: str) -> None:
+    """Take custom hooks of a type out of a config."""
+    cfg.custom_hooks = [
+        hook for hook in cfg.get("custom_hooks") or [] if type_name(hook) != kind
+    ]

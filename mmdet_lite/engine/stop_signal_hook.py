@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -112,6 +114,7 @@ class StopSignalHook(Hook):
         """Give the signals back."""
         for name, handler in self._handlers.items():
             signal.signal(name, handler)
+        self._handlers.clear()
 
     def _told_to_stop(self) -> bool:
         """Whether any rank was."""
@@ -137,3 +140,22 @@ class StopSignalHook(Hook):
         barrier()
         end_workers()
         raise SystemExit(STOPPED)
+
+
+@contextmanager
+def giving_signals_back(runner: Runner) -> Iterator[None]:
+    """Give the signals back where a training fails; mmengine calls no hook then.
+
+    Not where it was told to end, or else SIGTERM once more, before the process has
+    ended, would change its status.
+
+    Args:
+        runner: its hooks are looked through for :class:`StopSignalHook`.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        for hook in runner.hooks:
+            if isinstance(hook, StopSignalHook):
+                hook.after_train(runner)
+        raise

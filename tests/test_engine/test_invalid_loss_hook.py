@@ -141,6 +141,26 @@ def test_a_batch_can_be_left_out(run_config, train, spoil):
     assert all(torch.isfinite(value).all() for value in weights.values())
 
 
+def test_a_batch_is_left_out_beside_the_hook_of_mmdet(run_config, train):
+    run_config.custom_hooks = [
+        {"type": "InvalidLossHook", "action": "skip"},
+        {"type": "mmdet.CheckInvalidLossHook", "interval": 1},
+    ]
+    runner = train(run_config, hooks=[Spoil(nan_image, {1})])
+    assert runner.iter == 8
+
+
+def test_gradients_that_were_accumulated_last_are_applied(run_config, train):
+    run_config.custom_hooks = [{"type": "InvalidLossHook", "action": "skip"}]
+    run_config.train_cfg.max_epochs = 1
+    run_config.optim_wrapper.accumulative_counts = 2
+    runner = train(run_config, hooks=[Spoil(nan_image, {1})])
+    assert runner.iter == 4
+    assert all(weight.grad is None for weight in runner.model.parameters())
+    steps = {int(s["step"]) for s in runner.optim_wrapper.optimizer.state.values()}
+    assert steps == {2}
+
+
 def test_skipping_ends_where_nothing_else_happens(run_config, train):
     run_config.custom_hooks = [
         {"type": "InvalidLossHook", "action": "skip", "max_skipped": 3}

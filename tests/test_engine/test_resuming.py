@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from mmengine.registry import DATA_SAMPLERS
+from torch.utils.data import WeightedRandomSampler
 
 from mmdet_lite.errors import ConfigError
 
@@ -46,6 +48,43 @@ def test_a_run_that_counts_iterations_is_the_same_run(
     (tmp_path / "iter_6.pth").unlink()
     train(run_config, resume="auto")
     assert_same(final_state("iter_6.pth"), expected)
+
+
+@DATA_SAMPLERS.register_module(force=True)
+class Balanced(WeightedRandomSampler):
+    """PyTorch's, as a config can name it: without seed and epoch."""
+
+    def __init__(self, dataset, seed=None):
+        super().__init__([1.0] * len(dataset), len(dataset))
+
+
+@pytest.mark.parametrize(
+    ("loop", "workers"),
+    [
+        ({"by_epoch": True, "max_epochs": 2}, 2),
+        ({"by_epoch": False, "max_iters": 8}, 0),
+    ],
+    ids=["epochs", "iterations"],
+)
+def test_samples_that_pytorch_draws_are_the_same(
+    run_config, train, final_state, tmp_path, monkeypatch, loop, workers
+):
+    # Between the epochs of a loop that counts iterations.
+    monkeypatch.setattr("mmengine.runner.loops.time.sleep", lambda seconds: None)
+    run_config.train_cfg = loop
+    loader = run_config.train_dataloader
+    loader.sampler, loader.batch_sampler = {"type": "Balanced"}, None
+    loader.num_workers = workers
+    run_config.param_scheduler = None
+    hook = run_config.default_hooks.checkpoint
+    hook.update(by_epoch=False, interval=2, save_best=None)
+    train(run_config)
+    expected = final_state("iter_8.pth")
+    for file in tmp_path.glob("*.pth"):
+        file.unlink()
+    train(run_config, kill_at=7)
+    train(run_config, resume="auto")
+    assert_same(final_state("iter_8.pth"), expected)
 
 
 def test_a_run_without_a_seed_keeps_the_one_that_it_drew(

@@ -1,5 +1,6 @@
 """A training that is told to end saves first, and says so by its status."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -31,6 +32,12 @@ class Send(Hook):
         if now:
             for _ in range(self.times):
                 os.kill(os.getpid(), self.number)
+
+
+def by_iterations(cfg):
+    cfg.train_dataloader.sampler.type = "InfiniteSampler"
+    cfg.train_cfg = {"by_epoch": False, "max_iters": 6}
+    cfg.param_scheduler = None
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +88,51 @@ def test_a_validation_that_was_cut_short_is_made_up_for(run_config, train, tmp_p
     assert len(scores) == 2
 
 
+class CutShort(Hook):
+    """Ends a run amid the validation after an iteration; notes the others."""
+
+    def __init__(self, iteration=None):
+        self.iteration, self.validated = iteration, []
+
+    def before_val_iter(self, runner, *args, **kwargs):
+        if runner.iter == self.iteration:
+            raise KeyboardInterrupt
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.validated.append(runner.iter)
+
+
+@pytest.mark.parametrize("cut", [4, 6])
+def test_a_validation_between_iterations_is_made_up_for(run_config, train, cut):
+    by_iterations(run_config)
+    run_config.train_cfg.val_interval = 4
+    run_config.default_hooks.checkpoint.update(by_epoch=False, interval=2)
+    train(run_config, hooks=[CutShort(cut)])
+    resumed = CutShort()
+    train(run_config, resume="auto", hooks=[resumed])
+    assert resumed.validated == [i for i in (4, 6) if i >= cut]
+
+
+def test_iterations_that_need_no_validation_are_gone_on_from(run_config, train):
+    by_iterations(run_config)
+    run_config.train_cfg.val_interval = 4
+    run_config.default_hooks.checkpoint.update(by_epoch=False, interval=1)
+    train(run_config, kill_at=5)
+    resumed = CutShort()
+    train(run_config, resume="auto", hooks=[resumed])
+    assert resumed.validated == [6]
+
+
+def test_a_validation_of_an_interval_that_changes_is_made_up_for(run_config, train):
+    run_config.train_cfg.update(
+        max_epochs=3, val_interval=3, dynamic_intervals=[(2, 1)]
+    )
+    train(run_config, hooks=[CutShort(8)])
+    resumed = CutShort()
+    train(run_config, resume="auto", hooks=[resumed])
+    assert resumed.validated == [8, 12]
+
+
 def test_ctrl_c_after_a_signal_ends_at_once(run_config, train):
     """After the first one nothing stands between the system and the process."""
     handlers = []
@@ -93,6 +145,33 @@ def test_ctrl_c_after_a_signal_ends_at_once(run_config, train):
         train(run_config, hooks=[Send(signal.SIGTERM, ("train", 1)), Look()])
     assert handlers[0] is not signal.SIG_DFL
     assert handlers[1] is signal.SIG_DFL
+
+
+class Fail(Hook):
+    def __init__(self, error):
+        self.error = error
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()])
+@pytest.mark.parametrize("change", [lambda cfg: None, by_iterations])
+def test_a_training_that_fails_gives_the_signals_back(run_config, train, change, error):
+    """What called it may go on, and is then to end by Ctrl-C."""
+    change(run_config)
+    names = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(name) for name in names]
+    with contextlib.suppress(ValueError):
+        train(run_config, hooks=[Fail(error)])
+    assert [signal.getsignal(name) for name in names] == before
+
+
+def test_a_training_that_was_told_to_end_keeps_them(run_config, train):
+    """SIGTERM comes again while the process ends, which has its status by then."""
+    with pytest.raises(SystemExit):
+        train(run_config, hooks=[Send(signal.SIGTERM, ("train", 1))])
+    assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
 
 
 class SendToAll(Hook):
@@ -141,9 +220,7 @@ def test_workers_that_start_before_the_training_are_shielded(
 ):
     """Where iterations are counted mmengine starts them with the loop."""
     run_config.train_dataloader.num_workers = 2
-    run_config.train_dataloader.sampler.type = "InfiniteSampler"
-    run_config.train_cfg = {"by_epoch": False, "max_iters": 6}
-    run_config.param_scheduler = None
+    by_iterations(run_config)
     send = SendToAll(signal.SIGTERM, 1)
     with pytest.raises(SystemExit) as ended:
         train(run_config, hooks=[send])
