@@ -46,6 +46,9 @@ def handlers():
     names = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
     before = [signal.getsignal(name) for name in names]
     yield
+    # Of workers that were killed PyTorch's handler makes an error of a later test.
+    for child in multiprocessing.active_children():
+        child.join(60)
     for name, handler in zip(names, before, strict=True):
         signal.signal(name, handler)
 
