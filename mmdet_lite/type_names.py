@@ -1,6 +1,8 @@
-"""Names of the classes that configs ask for, however they are written."""
+"""The classes that configs ask for, however they are written, and their names."""
 
 from typing import Any
+
+from mmengine.registry import Registry
 
 # Where a name means what it means without its package.
 _PACKAGES = ("mmengine", "mmcv", "mmdet", "mmdet_lite")
@@ -31,3 +33,17 @@ def type_name(config: Any) -> str:
         return kind
     name = rest.rpartition(".")[2]
     return name if package in _PACKAGES else f"{package}.{name}"
+
+
+def class_of(config: Any, registry: Registry) -> Any:
+    """The class that a config builds.
+
+    Args:
+        config: dict with the key ``type``.
+        registry: which knows the class if it is given by name.
+
+    Returns:
+        None where there is no such class.
+    """
+    kind = config.get("type")
+    return registry.get(kind) if isinstance(kind, str) else kind

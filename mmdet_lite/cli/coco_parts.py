@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from mmdet.datasets import CocoDataset, CocoPanopticDataset
 from mmdet.evaluation import CityScapesMetric, CocoMetric
 from mmdet.registry import DATASETS, METRICS
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import Registry
 
-from ..datasets.data_sources import innermost_dataset, pipeline_steps
+from ..datasets.data_sources import innermost_dataset, pipeline_steps, reads_coco
 from ..errors import ConfigError
+from ..type_names import class_of
 
 
 def coco_dataset(cfg: Config, split: str) -> ConfigDict:
@@ -28,11 +28,7 @@ def coco_dataset(cfg: Config, split: str) -> ConfigDict:
         raise ConfigError(f"--data-root needs a config with a {split}_dataloader")
     dataset = innermost_dataset(loader.dataset)
     cls = _class_of(dataset, DATASETS)
-    if (
-        not issubclass(cls, CocoDataset)
-        or issubclass(cls, CocoPanopticDataset)
-        or cls.load_data_list is not CocoDataset.load_data_list
-    ):
+    if not reads_coco(cls):
         raise ConfigError(
             f"--data-root needs a config whose data sets are in COCO's format, but "
             f"{split}_dataloader has {cls.__name__}"
@@ -135,8 +131,7 @@ def _parts_with_classes(part: Any) -> list[ConfigDict]:
 
 
 def _class_of(part: ConfigDict, registry: Registry) -> Any:
-    kind = part.get("type")
-    cls = registry.get(kind) if isinstance(kind, str) else kind
+    cls = class_of(part, registry)
     if not isinstance(cls, type):
-        raise ConfigError(f"there is no {registry.name} {kind!r}")
+        raise ConfigError(f"there is no {registry.name} {part.get('type')!r}")
     return cls

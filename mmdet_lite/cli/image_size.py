@@ -8,6 +8,7 @@ from mmdet.registry import TRANSFORMS
 from mmengine.config import Config, ConfigDict
 
 from ..errors import ConfigError
+from ..type_names import class_of, type_name
 
 # What transforms and batch augmentations call a size in pixels.
 _SIZES = (
@@ -55,7 +56,7 @@ def _test_size(cfg: Config) -> int:
     loader = cfg.get("val_dataloader") or cfg.get("test_dataloader")
     for step in _steps(list(_values_of("pipeline", loader))):
         scale = step.get("max_size") or step.get("scale")
-        if scale and _name(step) != "InstaBoost":
+        if scale and type_name(step) != "InstaBoost":
             return max(scale) if _is_pair(scale) else scale
     raise ConfigError(
         "--image-size: no step of the test pipeline has a scale to change"
@@ -75,7 +76,7 @@ def _steps(pipeline: Any) -> Iterator[ConfigDict]:
     if isinstance(pipeline, dict):
         if "type" in pipeline:
             yield pipeline
-        if _name(pipeline) != "Albu":  # Its transforms are another library's.
+        if type_name(pipeline) != "Albu":  # Its transforms are another library's.
             yield from _steps(list(pipeline.values()))
     elif isinstance(pipeline, list | tuple):
         for step in pipeline:
@@ -96,9 +97,9 @@ def _values_of(key: str, part: Any) -> Iterator[Any]:
 
 
 def _resize(step: ConfigDict, factor: float) -> None:
-    if _name(step) == "Albu":
+    if type_name(step) == "Albu":
         _require_no_size(step.get("transforms"))
-    if _name(step) == "InstaBoost" or "relative" in step.get("crop_type", ""):
+    if type_name(step) == "InstaBoost" or "relative" in step.get("crop_type", ""):
         return  # Ratios.
     for name, value in {**_default_sizes(step), **step}.items():
         if name not in _SIZES or value is None:
@@ -107,7 +108,7 @@ def _resize(step: ConfigDict, factor: float) -> None:
             step[name] = _scaled(value, factor)
         except TypeError as error:
             raise ConfigError(
-                f"--image-size: {name} of {_name(step)} should be pixels, but is "
+                f"--image-size: {name} of {type_name(step)} should be pixels, but is "
                 f"{value!r}"
             ) from error
         if name == "scale" and step.get("keep_ratio") and _is_pair(value):
@@ -116,8 +117,7 @@ def _resize(step: ConfigDict, factor: float) -> None:
 
 def _default_sizes(step: ConfigDict) -> dict[str, Any]:
     """The size that a mosaic has where the config names none."""
-    kind = step.get("type")
-    cls = TRANSFORMS.get(kind) if isinstance(kind, str) else kind
+    cls = class_of(step, TRANSFORMS)
     for base in inspect.getmro(cls) if cls else ():
         parameters = inspect.signature(base).parameters
         if "img_scale" in parameters:
@@ -144,17 +144,11 @@ def _is_pair(sizes: Any) -> bool:
     return isinstance(sizes, list | tuple) and all(isinstance(s, int) for s in sizes)
 
 
-def _name(step: ConfigDict) -> str:
-    kind = step.get("type")
-    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-    return name.rpartition(".")[2]
-
-
 def _require_no_size(transforms: Any) -> None:
     """Refuse transforms of Albumentations that have sizes of their own."""
     for step in _steps(transforms):
         if sizes := [name for name in (*_SIZES, "min_max_height") if name in step]:
             raise ConfigError(
-                f"--image-size does not change Albumentations' {_name(step)}, which "
-                f"has {', '.join(sizes)}"
+                "--image-size does not change Albumentations' "
+                f"{type_name(step)}, which has {', '.join(sizes)}"
             )

@@ -34,6 +34,7 @@ from ..datasets.problems import (
     serious,
 )
 from ..errors import ConfigError
+from ..type_names import class_of
 from .launcher import is_first_process
 from .numbers import positive_int
 
@@ -216,10 +217,10 @@ def _reads_annotations(cfg: Config, split: str) -> bool:
     if split == "train" or name not in cfg:
         return split != "train"  # Data that no config names are scored by it.
     kinds = [
-        METRICS.get(kind) if isinstance(kind, str) else kind
+        class_of(metric, METRICS)
         for metric in _metrics_of(cfg[name])
         # Without a file it is the data set that is read.
-        if metric.get("ann_file") and (kind := metric.get("type"))
+        if metric.get("ann_file")
     ]
     return any(
         isinstance(kind, type) and issubclass(kind, CocoMetric) for kind in kinds

@@ -7,8 +7,10 @@ from typing import Any
 from mmdet.datasets import CocoDataset, CocoPanopticDataset
 from mmdet.registry import DATASETS
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset
 
 from ..errors import ConfigError
+from ..type_names import class_of, type_name
 from .checked_coco import CheckedCocoDataset
 from .image_problems import ImageReader
 from .local_files import image_reader, is_local
@@ -80,10 +82,10 @@ def set_faulty_data(cfg: Config, faulty: str | None = None) -> None:
     found = 0
     joined = list(_innermost_datasets(loader.get("dataset", ConfigDict())))
     for dataset_cfg in joined:
-        if dataset_cfg.get("type") in _names_of(CocoDataset):
+        if type_name(dataset_cfg) == CocoDataset.__name__:
             # Whose registry has it is said, as default_scope may be another.
             dataset_cfg.type = f"mmdet.{CheckedCocoDataset.__name__}"
-        if dataset_cfg.get("type") in _names_of(CheckedCocoDataset):
+        if type_name(dataset_cfg) == CheckedCocoDataset.__name__:
             found += 1
             if len(joined) > 1:
                 dataset_cfg.setdefault("boxes_elsewhere", True)
@@ -118,9 +120,22 @@ def pipeline_steps(pipeline: Any) -> Iterator[ConfigDict]:
             yield from pipeline_steps(step)
 
 
-def _names_of(cls: type) -> tuple:
-    """What a config may call a class of mmdet's registry."""
-    return (cls, cls.__name__, f"mmdet.{cls.__name__}")
+def reads_coco(cls: Any) -> bool:
+    """Whether a data set reads COCO's format as mmdet's ``CocoDataset`` does.
+
+    Others have a format, or an order of labels, of their own.
+    """
+    return (
+        cls is not None
+        and issubclass(cls, CocoDataset)
+        and not issubclass(cls, CocoPanopticDataset)
+        and cls.load_data_list is CocoDataset.load_data_list
+    )
+
+
+def without_data(dataset_cfg: ConfigDict) -> BaseDataset:
+    """Build a data set for its settings: mmengine joins paths and resolves metainfo."""
+    return DATASETS.build({**dataset_cfg, "lazy_init": True, "pipeline": []})
 
 
 def _innermost_datasets(dataset_cfg: ConfigDict) -> Iterator[ConfigDict]:
@@ -139,19 +154,10 @@ def _sources_in(dataset_cfg: Any, split: str) -> Iterator[DataSource]:
         raise ConfigError(f"{where}.dataset must be a dict, but is {dataset_cfg!r}")
     joined = list(_innermost_datasets(dataset_cfg))
     for inner_cfg in joined:
-        cls = inner_cfg.get("type")
-        if isinstance(cls, str):
-            cls = DATASETS.get(cls)
-        if cls is None or not issubclass(cls, CocoDataset):
-            continue
-        # Others have a format, or an order of labels, of their own.
-        if cls.load_data_list is not CocoDataset.load_data_list or issubclass(
-            cls, CocoPanopticDataset
-        ):
+        if not reads_coco(class_of(inner_cfg, DATASETS)):
             continue
         try:
-            # mmengine joins data_root and resolves metainfo; no pipeline is needed yet.
-            dataset = DATASETS.build({**inner_cfg, "lazy_init": True, "pipeline": []})
+            dataset = without_data(inner_cfg)
         except Exception as error:
             raise ConfigError(f"the data set of {where}: {error}") from error
         if not is_local(dataset.ann_file, dataset.backend_args):
@@ -177,8 +183,6 @@ def _sources_in(dataset_cfg: Any, split: str) -> Iterator[DataSource]:
 
 def _reader_of(dataset: CocoDataset, pipeline: Any) -> ImageReader | None:
     for step in pipeline_steps(pipeline):
-        kind = step.get("type")
-        name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-        if name.endswith("LoadImageFromFile"):
+        if type_name(step).endswith("LoadImageFromFile"):
             return image_reader(dataset, step)
     return None

@@ -1,16 +1,15 @@
 """What an exported file says of itself, so that it can be run without its config."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mmdet.registry import DATASETS
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 
-from ..datasets.data_sources import innermost_dataset
+from ..datasets.class_names import classes_of_checkpoint, classes_of_config
 from ..errors import ConfigError
+from ..type_names import type_name
 from ..version import __version__
 
 KEY = "mmdet_lite"
@@ -60,25 +59,14 @@ def describe(
     Raises:
         ConfigError: the test pipeline does more to an image than a file can say.
     """
-    classes = (checkpoint_meta.get("dataset_meta") or {}).get("classes")
     scale, keep_ratio = _resizing_of(cfg)
     return Description(
         model=cfg.model.type,
-        classes=tuple(classes or _classes_of(cfg)),
+        classes=classes_of_checkpoint(checkpoint_meta) or classes_of_config(cfg),
         scale=scale,
         keep_ratio=keep_ratio,
         shape=shape,
     )
-
-
-def _classes_of(cfg: Config) -> Sequence[str]:
-    dataset_cfg = cfg.get("test_dataloader", {}).get("dataset")
-    if dataset_cfg is None:
-        return ()
-    inner_cfg = innermost_dataset(dataset_cfg)
-    dataset = DATASETS.build({**inner_cfg, "lazy_init": True, "pipeline": []})
-    classes = dataset.metainfo.get("classes") or ()
-    return (classes,) if isinstance(classes, str) else classes
 
 
 def _resizing_of(cfg: Config) -> tuple[tuple[int, int] | None, bool]:
@@ -86,9 +74,7 @@ def _resizing_of(cfg: Config) -> tuple[tuple[int, int] | None, bool]:
     steps = get_test_pipeline_cfg(cfg) if cfg.get("test_dataloader") else []
     found: list[dict[str, Any]] = []
     for step in steps:
-        kind = step["type"]
-        name = kind if isinstance(kind, str) else kind.__name__
-        name = name.rpartition(".")[2]
+        name = type_name(step)
         if name in _OTHER_STEPS:
             continue
         if found or not _can_be_said(name, step):

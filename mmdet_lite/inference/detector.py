@@ -1,11 +1,9 @@
 """mmdet's inferencer for a config and weights that fit each other."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmdet.apis import DetInferencer
-from mmdet.registry import DATASETS
 from mmengine.config import Config
 
 from ..checkpoint.files import read_mmengine
@@ -15,6 +13,7 @@ from ..checkpoint.fit import (
     require_whole_fit,
     weights_of,
 )
+from ..datasets.class_names import classes_of_checkpoint, classes_of_config
 from ..errors import ConfigError
 
 
@@ -51,7 +50,7 @@ def load_detector(
     visualizer = cfg.get("visualizer") or {"type": "DetLocalVisualizer"}
     visualizer["vis_backends"] = None  # Nothing is logged.
     cfg.visualizer = visualizer
-    classes = _classes_of_checkpoint(checkpoint) or _classes_of(cfg)
+    classes = classes_of_checkpoint(checkpoint.get("meta")) or classes_of_config(cfg)
     heads = cfg.model.get("bbox_head", {})
     num_classes = None if isinstance(heads, list) else heads.get("num_classes")
     if num_classes is not None and len(classes) != num_classes:
@@ -88,19 +87,3 @@ def _require_device(device: str) -> None:
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"--device {device} cannot be used: {reason}") from error
-
-
-def _classes_of_checkpoint(checkpoint: dict[str, Any]) -> tuple[str, ...]:
-    """The names that mmdet of any version left in a checkpoint, empty without any."""
-    meta = checkpoint.get("meta") or {}
-    # 3.0's release candidates had names in capitals, 2.x had them in meta itself.
-    meta = {**meta, **(meta.get("dataset_meta") or {})}
-    classes = meta.get("classes") or meta.get("CLASSES") or ()
-    return (classes,) if isinstance(classes, str) else tuple(classes)
-
-
-def _classes_of(cfg: Config) -> tuple[str, ...]:
-    dataset = DATASETS.build(
-        {**cfg.test_dataloader.dataset, "lazy_init": True, "pipeline": []}
-    )
-    return tuple(dataset.metainfo["classes"])

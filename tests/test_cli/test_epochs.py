@@ -4,21 +4,10 @@ import pytest
 import torch
 from mmdet.registry import PARAM_SCHEDULERS
 
-from mmdet_lite.cli import read_config, set_epochs
+from mmdet_lite.cli import set_epochs
 from mmdet_lite.errors import ConfigError
 
-SMALL = "lite-dino_h3l1-2p1x3_effnet-lite0_1xb2-8e_bccd.py"
 COCO = "lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"
-
-
-@pytest.fixture
-def read(repository):
-    def read_by_name(name=SMALL):
-        if not name.startswith("mmdet::"):
-            name = str(repository / "configs" / "lite_detr" / name)
-        return read_config(name)
-
-    return read_by_name
 
 
 def test_the_learning_rate_goes_along_with_the_epochs(read):

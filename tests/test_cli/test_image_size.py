@@ -5,7 +5,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.dataset import Compose
 
-from mmdet_lite.cli import read_config, set_image_size, use_own_data
+from mmdet_lite.cli import set_image_size, use_own_data
 from mmdet_lite.errors import ConfigError
 
 SMALL = "lite-dino_h3l1-2p1x3_effnet-lite0_1xb2-8e_bccd.py"
@@ -13,16 +13,6 @@ COCO = "lite-dino_h3l1-2p1x3_r50_8xb2-36e_coco.py"
 YOLOX = "mmdet::yolox/yolox_s_8xb8-300e_coco.py"
 RTMDET = "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py"
 MULTI_SCALE = "mmdet::retinanet/retinanet_r50_fpn_ms-640-800-3x_coco.py"
-
-
-@pytest.fixture
-def read(repository):
-    def read_by_name(name):
-        if not name.startswith("mmdet::"):
-            name = str(repository / "configs" / "lite_detr" / name)
-        return read_config(name)
-
-    return read_by_name
 
 
 def test_the_size_of_all_images_changes(read):

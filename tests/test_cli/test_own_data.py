@@ -11,20 +11,8 @@ from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 
-from mmdet_lite.cli import check_data, read_config, use_own_data
+from mmdet_lite.cli import check_data, use_own_data
 from mmdet_lite.errors import ConfigError
-
-SMALL = "lite-dino_h3l1-2p1x3_effnet-lite0_1xb2-8e_bccd.py"
-
-
-@pytest.fixture
-def read(repository):
-    def read_by_name(name=SMALL):
-        if not name.startswith("mmdet::"):
-            name = str(repository / "configs" / "lite_detr" / name)
-        return read_config(name)
-
-    return read_by_name
 
 
 @pytest.fixture
