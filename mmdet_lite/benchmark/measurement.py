@@ -189,10 +189,12 @@ def _case(row: dict[str, Any]) -> tuple:
 
 
 def _milliseconds(time: dict[str, Any]) -> str:
-    return (
-        f"{1e3 * time['median']:,.1f} "
-        f"({1e3 * time['min']:,.1f}–{1e3 * time['max']:,.1f})"
+    # A GPU's operators take hundredths of a millisecond.
+    digits = 1 if time["median"] >= 0.01 else 3
+    median, least, most = (
+        f"{1e3 * time[name]:,.{digits}f}" for name in ("median", "min", "max")
     )
+    return f"{median} ({least}–{most})"
 
 
 def _megabytes(count: int | None) -> str:
