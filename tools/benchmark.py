@@ -137,6 +137,12 @@ def parse_args() -> argparse.Namespace:
         help="subjects that also run compiled by torch.compile",
     )
     model.add_argument(
+        "--graph",
+        nargs="+",
+        default=[],
+        help="Lite subjects that also run made fast and as a CUDA graph, on a GPU",
+    )
+    model.add_argument(
         "--exported",
         nargs="+",
         default=[],
@@ -200,6 +206,7 @@ def only_of_models(args: argparse.Namespace) -> dict[str, list[str]]:
         return {}
     return {
         "compiled": args.compile,
+        "graphed": args.graph,
         "exported": args.exported,
         "runtimes": args.runtimes,
     }

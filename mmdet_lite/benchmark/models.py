@@ -10,7 +10,14 @@ from torch import Tensor
 from ..deployment.runtime import runtimes_of
 from .peak_memory import peak_memories
 from .products import products_of
-from .subjects import Runnable, prepare_exported, prepare_model
+from .subjects import (
+    COMPILED,
+    GRAPHED,
+    OPTIMIZED,
+    Runnable,
+    prepare_exported,
+    prepare_model,
+)
 from .timing import Run, run_as, time_interleaved
 
 
@@ -25,6 +32,7 @@ def measure_models(
     bfloat16: Sequence[str] = (),
     optimized: Sequence[str] = (),
     compiled: Sequence[str] = (),
+    graphed: Sequence[str] = (),
     exported: Sequence[str] = (),
     runtimes: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
@@ -44,6 +52,7 @@ def measure_models(
             :func:`~mmdet_lite.runtime.optimize_for_inference` makes them; of
             ``bfloat16`` too where it names them.
         compiled: those of the names that also run as ``torch.compile`` makes them.
+        graphed: those of the names that also run optimized and as a CUDA graph.
         exported: files of ``tools/deployment/export.py``; they run on the processor,
             and normalise the image themselves.
         runtimes: for the files, of :data:`~mmdet_lite.deployment.runtime.RUNTIMES`;
@@ -51,12 +60,12 @@ def measure_models(
 
     Returns:
         list: a row for each name, and for each of ``bfloat16``, ``optimized``,
-        ``compiled`` and each file and runtime another: ``subject``, with what it is
-        changed to after a comma; ``config`` and the ``options`` that change it, the
-        ``package`` that runs it if it is not PyTorch's, time, the time of its products
-        alone (:mod:`~mmdet_lite.benchmark.products`) and their multiply-accumulates,
-        None of what is compiled or not PyTorch's, and ``peak_memory`` in bytes, None of
-        exported files.
+        ``compiled``, ``graphed`` and each file and runtime another: ``subject``, with
+        what it is changed to after a comma; ``config`` and the ``options`` that change
+        it, the ``package`` that runs it if it is not PyTorch's, time, the time of its
+        products alone (:mod:`~mmdet_lite.benchmark.products`) and their
+        multiply-accumulates, None of what is compiled, graphed or not PyTorch's, and
+        ``peak_memory`` in bytes, None of exported files.
         Encoders have ``num_tokens`` too, and ``difference``, the root mean square of
         how far their tokens are from those of float32, as a part of these.
 
@@ -65,10 +74,9 @@ def measure_models(
         DeploymentError: a file cannot be loaded, or takes no such images.
     """
     changed: list[tuple[str, str | None]] = [(name, None) for name in names]
-    changed += [(name, "optimized") for name in optimized]
-    changed += [(name, "compiled") for name in compiled]
-    half: list[tuple[str, str | None]] = [(name, None) for name in bfloat16]
-    half += [(name, "optimized") for name in optimized if name in bfloat16]
+    changes = ((OPTIMIZED, optimized), (COMPILED, compiled), (GRAPHED, graphed))
+    changed += [(name, change) for change, names in changes for name in names]
+    half = [(name, change) for name, change in changed if name in bfloat16]
     builders = [
         partial(prepare_model, name, part, image_shape, batch, device, change, is_half)
         for keys, is_half in ((changed, False), (half, True))

@@ -1,7 +1,7 @@
 """Measure the backends of the attention operators on maps of a real image's size."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -106,8 +106,12 @@ def _example_subject(
     backward: bool,
     backend: str,
 ) -> Run:
-    arguments = example_arguments(image_shape, count, batch, device)
+    arguments = _example(image_shape, count, batch, device)
     return _subject(cast_arguments(arguments, dtype), operator, backward, backend)
+
+
+# Drawing them takes longer than most runs; those of one size follow each other.
+_example = lru_cache(maxsize=1)(example_arguments)
 
 
 def _subject(

@@ -11,8 +11,10 @@ from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.model import BaseModel
+from torch import nn
 
 from ..cli import read_config
+from ..deployment.cuda_graph import CUDAGraphDetector
 from ..deployment.module import DetectorModule
 from ..deployment.runtime import load_detector, runtimes_of
 from ..errors import ConfigError
@@ -20,6 +22,10 @@ from ..flops.counter import without_pretrained_weights
 from ..runtime import optimize_for_inference, predict_in_float32
 from .rt_detr import PACKAGE, RT_DETR, RTDetr
 from .timing import Run
+
+OPTIMIZED = "optimized"
+COMPILED = "compiled"
+GRAPHED = "optimized, CUDA graph"
 
 DINO = "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py"
 
@@ -100,15 +106,19 @@ def prepare_model(
         batch: images.
         device: where to run.
         change: ``'optimized'`` by :func:`~mmdet_lite.runtime.optimize_for_inference`,
-            ``'compiled'`` by ``torch.compile``, or None.
+            ``'compiled'`` by ``torch.compile``, on a GPU with CUDA graphs,
+            ``'optimized, CUDA graph'`` by both that function and
+            :class:`~mmdet_lite.deployment.cuda_graph.CUDAGraphDetector`, or None.
         bfloat16: whether it is to run under autocast to it, as the tools' ``--amp``
             does: boxes and scores stay float32.
 
     Raises:
         ConfigError: there is no such subject, or it has no such part or change.
     """
-    if change == "compiled" and part != "model":
-        raise ConfigError("--compile is for whole models: take benchmark.py model")
+    if change in (COMPILED, GRAPHED) and part != "model":
+        raise ConfigError(
+            "--compile and --graph are for whole models: take benchmark.py model"
+        )
     ending = f", {change}" if change else ""
     if name == RT_DETR:
         runnable = _prepare_rt_detr(part, image_shape, batch, device, change, ending)
@@ -116,13 +126,13 @@ def prepare_model(
     subject = SUBJECTS.get(name, Subject(config=name))
     cfg = read_config(subject.config, subject.options)
     model = build_model(cfg, device).eval()
-    if change == "optimized":
+    if change in (OPTIMIZED, GRAPHED):
         model = optimize_for_inference(model)
     if bfloat16:
         predict_in_float32(model)
     run = (
-        _compiled_inference(model, image_shape, batch)
-        if change == "compiled"
+        _inference_of_module(model, image_shape, batch, change, bfloat16)
+        if change in (COMPILED, GRAPHED)
         else _inference(model, part, image_shape, batch)
     )
     label = name if name in SUBJECTS else Path(name).stem
@@ -132,9 +142,9 @@ def prepare_model(
         subject.config,
         subject.options,
         run,
-        is_fast or change == "optimized",
+        is_fast or change in (OPTIMIZED, GRAPHED),
         bfloat16=bfloat16,
-        tells_products=change != "compiled",
+        tells_products=change not in (COMPILED, GRAPHED),
     )
 
 
@@ -206,11 +216,13 @@ def _prepare_rt_detr(
 ) -> Runnable:
     if part != "model":
         raise ConfigError(f"{RT_DETR} is timed whole: take benchmark.py model")
-    if change == "optimized":
-        raise ConfigError(f"--optimize is for detectors of mmdet, not for {RT_DETR}")
+    if change in (OPTIMIZED, GRAPHED):
+        raise ConfigError(
+            f"--optimize and --graph are for detectors of mmdet, not for {RT_DETR}"
+        )
     model = RTDetr().to(device).eval()
     model.require_shape(image_shape)
-    infer = torch.compile(model) if change == "compiled" else model
+    infer = _compile(model, device) if change == COMPILED else model
     pixels = torch.randn(batch, 3, *image_shape, device=device)
     run = torch.no_grad()(lambda: infer(pixels))
     return Runnable(
@@ -220,7 +232,7 @@ def _prepare_rt_detr(
         run,
         False,
         PACKAGE,
-        tells_products=change != "compiled",
+        tells_products=change != COMPILED,
     )
 
 
@@ -236,15 +248,30 @@ def _inference(
     return torch.no_grad()(lambda: model.forward_encoder(**encoder_inputs))
 
 
-def _compiled_inference(
-    model: BaseModel, image_shape: tuple[int, int], batch: int
+def _inference_of_module(
+    model: BaseModel,
+    image_shape: tuple[int, int],
+    batch: int,
+    change: str,
+    bfloat16: bool,
 ) -> Callable[[], object]:
     device = next(model.parameters()).device
-    compiled = torch.compile(DetectorModule(model).to(device))
+    module = DetectorModule(model).to(device)
+    detector = (
+        _compile(module, device)
+        if change == COMPILED
+        else CUDAGraphDetector(module, torch.bfloat16 if bfloat16 else None)
+    )
     images = torch.randint(
         256, (batch, 3, *image_shape), dtype=torch.uint8, device=device
     )
-    return torch.no_grad()(lambda: compiled(images))
+    return torch.no_grad()(lambda: detector(images))
+
+
+def _compile(module: nn.Module, device: torch.device) -> Callable[..., Any]:
+    # There it launches kernels by CUDA graphs.
+    mode = "reduce-overhead" if device.type == "cuda" else None
+    return torch.compile(module, mode=mode)
 
 
 def _is_accelerated(cfg: Config) -> bool:

@@ -86,7 +86,7 @@ class DetectorModule(nn.Module):
         sample = _Filling((height, width), (height, width))
         pixels = image.float()
         if self.swaps_channels:
-            pixels = pixels[:, [2, 1, 0]]
+            pixels = pixels.flip(1)
         feats = self.model.extract_feat((pixels - self.mean) / self.std)
         states = self.model.forward_transformer(feats, [sample])
         all_logits, all_boxes = self.model.bbox_head(

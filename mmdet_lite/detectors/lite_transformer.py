@@ -209,7 +209,7 @@ class LiteTransformerMixin(ProposalLevelsMixin):
         mlvl_feats: tuple[Tensor, ...],
         batch_data_samples: OptSampleList = None,
     ) -> tuple[dict, dict]:
-        """Flatten the maps as mmdet does, in a way that ``torch.compile`` follows.
+        """Flatten the maps as mmdet does, in a way that can be captured in a graph.
 
         Where images are padded, a graph that is being captured still breaks here.
 
@@ -222,7 +222,8 @@ class LiteTransformerMixin(ProposalLevelsMixin):
             :meth:`forward_decoder` that are known already.
         """
         if (
-            torch.compiler.is_compiling()
+            (torch.compiler.is_compiling() or mlvl_feats[0].is_cuda)
+            and not torch.jit.is_tracing()
             and "pre_transformer" in self.hooks_of_mmdet
             and fill_their_batch(batch_data_samples)
         ):

@@ -43,8 +43,9 @@ def test_kernels_spill_no_registers(launches, kind, dtype):
         used = resources_of(launch.kernel)
         assert used["spilled"] == 0
         assert used["shared"] == 0
-        # 20 warps a multiprocessor of Ampere or Hopper, out of 65,536 registers.
-        assert used["registers"] <= 96
+        # 12 warps a multiprocessor of Ampere or Hopper, out of 65,536 registers. The
+        # backward kernels were faster with few warps of many rows than the reverse.
+        assert used["registers"] <= 168
 
 
 def test_other_sizes_do_not_compile_again(launches):

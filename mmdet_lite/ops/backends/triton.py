@@ -29,10 +29,11 @@ from ..registration import (
 )
 from ..sizes import Sizes
 
-# Rows times padded head dimensions of a program, which is one warp: the most of them
-# that leave the compiler registers enough.
+# Rows times padded head dimensions of a program, which is one warp: the fastest on an
+# H200 of those that leave the compiler registers enough
+# (.dev_scripts/gpu_tuning.py).
 FORWARD_BLOCK_NUMBERS = 256
-BACKWARD_BLOCK_NUMBERS = 128
+BACKWARD_BLOCK_NUMBERS = 256
 
 # The kernels number rows, and the numbers of an image's value, with 32 bits.
 MAX_NUMBERS = 2**31 - 2**16
@@ -302,9 +303,10 @@ def _key_aware_backward(
     )
     grad_value = _zeros(value, needs_value)
     grad_key = _zeros(value, needs_key)
+    holds_more = key is not None or predicted_logits is not None
     _launch(
         "key_aware_backward",
-        BACKWARD_BLOCK_NUMBERS,
+        BACKWARD_BLOCK_NUMBERS // 2 if holds_more else BACKWARD_BLOCK_NUMBERS,
         (
             grad_output,
             output if output.dtype == torch.float32 else exact_output,

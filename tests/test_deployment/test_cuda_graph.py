@@ -1,0 +1,69 @@
+"""A detector as CUDA graphs: what the module computes, an image's size a graph."""
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+
+from mmdet_lite.deployment.cuda_graph import CUDAGraphDetector
+from mmdet_lite.deployment.module import DetectorModule
+from mmdet_lite.errors import ConfigError
+
+CONFIG = "lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
+on_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+]
+
+
+@pytest.fixture
+def module(small_config):
+    torch.manual_seed(0)
+    model = MODELS.build(small_config(CONFIG).model)
+    model.init_weights()
+    return DetectorModule(model)
+
+
+def images_of(*shape):
+    return torch.randint(256, shape, dtype=torch.uint8)
+
+
+def test_it_needs_a_gpu(module):
+    with pytest.raises(ConfigError, match="need a GPU, but the detector is on cpu"):
+        CUDAGraphDetector(module)
+
+
+class TestOnAGpu:
+    pytestmark = on_gpu
+
+    @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+    def test_it_computes_what_the_module_does(self, module, dtype):
+        module.cuda()
+        detector = CUDAGraphDetector(module, dtype)
+        for shape in ((1, 3, 128, 160), (2, 3, 96, 96), (1, 3, 128, 160)):
+            images = images_of(*shape)
+            with torch.no_grad():
+                expected = detector._run(images.cuda())
+            for result, wanted in zip(detector(images), expected, strict=True):
+                torch.testing.assert_close(result, wanted)
+
+    def test_results_stay_when_it_runs_again(self, module):
+        detector = CUDAGraphDetector(module.cuda())
+        first = detector(images_of(1, 3, 96, 96))
+        kept = [each.clone() for each in first]
+        detector(images_of(1, 3, 96, 96))
+        for result, wanted in zip(first, kept, strict=True):
+            assert torch.equal(result, wanted)
+
+    def test_the_shape_not_used_for_longest_is_dropped(self, module):
+        detector = CUDAGraphDetector(module.cuda(), max_graphs=2)
+        for side in (64, 96, 64, 128):
+            detector(images_of(1, 3, side, side))
+        assert [shape[-1] for shape in detector._captured] == [64, 128]
+
+    def test_it_launches_no_kernels_one_by_one(self, module):
+        detector = CUDAGraphDetector(module.cuda())
+        detector(images_of(1, 3, 96, 96))
+        with torch.profiler.profile() as profiled:
+            detector(images_of(1, 3, 96, 96))
+        launches = [e for e in profiled.events() if e.name == "cudaLaunchKernel"]
+        assert len(launches) < 20
