@@ -88,6 +88,8 @@ class CUDAGraphDetector:
             captured.image.copy_(image)
             captured.graph.replay()
             boxes, scores, labels = (each.clone() for each in captured.detections)
+            # NMS asks how many steps it takes, which a graph cannot wait for.
+            scores = self.module.remove_duplicates(boxes, scores, labels)
         return boxes, scores, labels
 
     def _capture(self, image: Tensor) -> _Captured:
@@ -105,7 +107,7 @@ class CUDAGraphDetector:
 
     def _run(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.dtype is None:
-            return self.module(image)
+            return self.module.detect(image)
         # What autocast keeps between calls would lie in the memory of a graph.
         with torch.autocast("cuda", self.dtype, cache_enabled=False):
-            return self.module(image)
+            return self.module.detect(image)

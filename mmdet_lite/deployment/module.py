@@ -82,6 +82,18 @@ class DetectorModule(nn.Module):
             image; scores (batch, num), float32, best first; labels (batch, num), int64.
             Where ``test_cfg.nms`` removes an object, its score is 0.
         """
+        boxes, scores, labels = self.detect(image)
+        return boxes, self.remove_duplicates(boxes, scores, labels), labels
+
+    def detect(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What :meth:`forward` does before NMS; no number of it leaves a GPU.
+
+        Args:
+            image: as :meth:`forward`.
+
+        Returns:
+            tuple: boxes, scores and labels as :meth:`forward` returns them.
+        """
         height, width = image.shape[2:]
         sample = _Filling((height, width), (height, width))
         pixels = image.float()
@@ -105,9 +117,15 @@ class DetectorModule(nn.Module):
             ],
             dim=-1,
         )
-        if self.nms_iou is not None:
-            scores = without_duplicates(boxes, scores, labels, self.nms_iou)
         return boxes, scores, labels
+
+    def remove_duplicates(
+        self, boxes: Tensor, scores: Tensor, labels: Tensor
+    ) -> Tensor:
+        """The scores, 0 where ``test_cfg.nms`` removes an object."""
+        if self.nms_iou is None:
+            return scores
+        return without_duplicates(boxes, scores, labels, self.nms_iou)
 
 
 def build_module(cfg: Config, weights: str | Path) -> tuple[DetectorModule, dict]:

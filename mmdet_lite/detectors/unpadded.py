@@ -36,7 +36,9 @@ def flatten_levels(
         tuple: keyword arguments of the encoder, and those of the decoder that are known
         already.
     """
-    spatial_shapes = _on_device([map_.shape[2:] for map_ in maps], maps[0].device)
+    spatial_shapes = _on_device(
+        [(map_.shape[2], map_.shape[3]) for map_ in maps], maps[0].device
+    )
     sizes = spatial_shapes.prod(1)
     levels = {
         "spatial_shapes": spatial_shapes,
@@ -83,7 +85,7 @@ def propose_boxes(
 def _on_device(level_shapes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
     """(num_levels, 2), int64."""
     if device.type != "cuda":
-        return torch.tensor([tuple(shape) for shape in level_shapes], device=device)
+        return torch.tensor(level_shapes, device=device)
     # A copy from the processor waits for the GPU, and no CUDA graph can have it.
     sides = [
         torch.full((), side, dtype=torch.int64, device=device)

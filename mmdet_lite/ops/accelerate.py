@@ -1,20 +1,23 @@
 """Let mmcv's own attention modules run on this package's operator.
 
-mmcv computes plain deformable attention on the CPU by ``grid_sample``, for all of
-mmdet's deformable models and in their decoders too. Replacing that one function makes
-them as fast as the operator here, with the same results. On CUDA mmcv's own kernels
-stay.
+mmcv computes plain deformable attention for all of mmdet's deformable models, in their
+decoders too: on the CPU by ``grid_sample``, on CUDA by kernels that know no bfloat16.
+Replacing these two functions makes the models as fast as the operator here, with the
+same results.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mmcv.ops import multi_scale_deform_attn as mmcv_module
 from torch import Tensor
 
 from .functional import multi_scale_deformable_attention
 
-_MMCV_OPERATOR = mmcv_module.multi_scale_deformable_attn_pytorch
+_ON_CPU = "multi_scale_deformable_attn_pytorch"
+_ON_CUDA = "MultiScaleDeformableAttnFunction"
+_OF_MMCV = {name: getattr(mmcv_module, name) for name in (_ON_CPU, _ON_CUDA)}
 
 
 def fast_mmcv_operator(
@@ -41,6 +44,31 @@ def fast_mmcv_operator(
     )
 
 
+class FastMMCVFunction:
+    """Stands in for mmcv's ``MultiScaleDeformableAttnFunction``."""
+
+    @staticmethod
+    def apply(
+        value: Tensor,
+        value_spatial_shapes: Tensor,
+        value_level_start_index: Tensor,
+        sampling_locations: Tensor,
+        attention_weights: Tensor,
+        im2col_step: int,
+    ) -> Tensor:
+        """Args and result as :func:`fast_mmcv_operator`.
+
+        Both ``value_level_start_index`` and ``im2col_step``, how many images mmcv's
+        kernels take at a time, are mmcv's and not needed.
+        """
+        return fast_mmcv_operator(
+            value, value_spatial_shapes, sampling_locations, attention_weights
+        )
+
+
+_FAST = {_ON_CPU: fast_mmcv_operator, _ON_CUDA: FastMMCVFunction}
+
+
 @contextmanager
 def mmcv_operator(fast: bool) -> Iterator[None]:
     """Choose the operator of mmcv's module for a while; what was before returns.
@@ -48,16 +76,19 @@ def mmcv_operator(fast: bool) -> Iterator[None]:
     Args:
         fast: this package's operator, or mmcv's own.
     """
-    before = mmcv_module.multi_scale_deformable_attn_pytorch
-    mmcv_module.multi_scale_deformable_attn_pytorch = (
-        fast_mmcv_operator if fast else _MMCV_OPERATOR
-    )
+    before = {name: getattr(mmcv_module, name) for name in _OF_MMCV}
+    _replace(_FAST if fast else _OF_MMCV)
     try:
         yield
     finally:
-        mmcv_module.multi_scale_deformable_attn_pytorch = before
+        _replace(before)
 
 
 def accelerate_mmcv() -> None:
     """Let mmcv's module run on this package's operator from now on."""
-    mmcv_module.multi_scale_deformable_attn_pytorch = fast_mmcv_operator
+    _replace(_FAST)
+
+
+def _replace(operators: dict[str, Any]) -> None:
+    for name, operator in operators.items():
+        setattr(mmcv_module, name, operator)

@@ -3,10 +3,13 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmdet_lite.deployment.cuda_graph import CUDAGraphDetector
 from mmdet_lite.deployment.module import DetectorModule
 from mmdet_lite.errors import ConfigError
+from mmdet_lite.layers import key_aware_attention
 
 CONFIG = "lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
 on_gpu = [
@@ -32,6 +35,49 @@ def test_it_needs_a_gpu(module):
         CUDAGraphDetector(module)
 
 
+class _Visitors(TorchDispatchMode):
+    """Notes what makes a tensor on the processor. A number cannot be asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        results = result if isinstance(result, tuple | list) else [result]
+        if any(torch.is_tensor(each) and not each.is_cuda for each in results):
+            self.seen.append(str(func))
+        return result
+
+
+@pytest.mark.skipif(
+    not torch.backends.cuda.is_built(), reason="PyTorch was built without CUDA"
+)
+def test_a_pass_copies_nothing_from_the_processor_and_asks_nothing(module, monkeypatch):
+    """What a CUDA graph cannot hold, seen on a GPU whose tensors have no numbers."""
+    monkeypatch.setattr(
+        key_aware_attention,
+        "key_aware_deformable_attention",
+        lambda query, **arguments: query.flatten(2).clone(),
+    )
+    with FakeTensorMode(), torch.no_grad():
+        for part in module.modules():
+            for tensors in (part._parameters, part._buffers):
+                for name, tensor in tensors.items():
+                    if tensor is not None:
+                        like = torch.empty(
+                            tensor.shape, dtype=tensor.dtype, device="cuda"
+                        )
+                        is_weight = tensors is part._parameters
+                        tensors[name] = (
+                            torch.nn.Parameter(like, False) if is_weight else like
+                        )
+        image = torch.empty(2, 3, 96, 128, dtype=torch.uint8, device="cuda")
+        with _Visitors() as visitors:
+            module.detect(image)
+    assert visitors.seen == []
+
+
 class TestOnAGpu:
     pytestmark = on_gpu
 
@@ -41,8 +87,11 @@ class TestOnAGpu:
         detector = CUDAGraphDetector(module, dtype)
         for shape in ((1, 3, 128, 160), (2, 3, 96, 96), (1, 3, 128, 160)):
             images = images_of(*shape)
-            with torch.no_grad():
-                expected = detector._run(images.cuda())
+            with (
+                torch.no_grad(),
+                torch.autocast("cuda", dtype, enabled=dtype is not None),
+            ):
+                expected = module(images.cuda())
             for result, wanted in zip(detector(images), expected, strict=True):
                 torch.testing.assert_close(result, wanted)
 

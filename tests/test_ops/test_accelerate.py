@@ -3,8 +3,10 @@
 import pytest
 import torch
 from mmcv.ops import MultiScaleDeformableAttention
+from mmcv.ops import multi_scale_deform_attn as mmcv_module
 from python_process import run_python
 
+from mmdet_lite.ops import multi_scale_deformable_attention
 from mmdet_lite.ops.accelerate import mmcv_operator
 
 SPATIAL_SHAPES = torch.tensor([[6, 5], [3, 4], [2, 2], [1, 1]])
@@ -75,6 +77,23 @@ def test_the_choice_ends_with_its_block(monkeypatch, attention):
     with mmcv_operator(fast=False):
         run(attention)
     assert len(calls) == 1
+
+
+def test_on_a_gpu_too_it_is_the_operator_of_here():
+    torch.manual_seed(0)
+    arguments = (
+        torch.randn(2, NUM_TOKENS, 4, 8),
+        SPATIAL_SHAPES,
+        LEVEL_START_INDEX,
+        torch.rand(2, 9, 4, 4, 3, 2),
+        torch.rand(2, 9, 4, 4, 3),
+    )
+    own = mmcv_module.MultiScaleDeformableAttnFunction
+    with mmcv_operator(fast=True):
+        output = mmcv_module.MultiScaleDeformableAttnFunction.apply(*arguments, 64)
+    assert mmcv_module.MultiScaleDeformableAttnFunction is own
+    expected = multi_scale_deformable_attention(*arguments, backend="reference")
+    torch.testing.assert_close(output, expected)
 
 
 def test_importing_the_switch_replaces_it(tmp_path):

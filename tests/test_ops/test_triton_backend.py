@@ -108,7 +108,7 @@ class TestWhyNot:
 
     def set_capability(self, monkeypatch, capability):
         monkeypatch.setattr(
-            torch.cuda, "get_device_capability", lambda device: capability
+            torch.cuda, "get_device_capability", lambda device=None: capability
         )
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -171,7 +171,9 @@ class TestFallingThrough:
 
     @pytest.fixture(autouse=True)
     def _a_gpu(self, monkeypatch):
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+        monkeypatch.setattr(
+            torch.cuda, "get_device_capability", lambda device=None: (9, 0)
+        )
         monkeypatch.setattr(triton_backend, "_TRITON_IS_MISSING", False)
         monkeypatch.setattr(triton_backend, "_IS_INTERPRETED", False)
         monkeypatch.setattr(triton_backend, "_fault", lambda device: None)
