@@ -4,7 +4,8 @@
     python .dev_scripts/gpu_expectations.py write
 
 The first needs Triton and no GPU. The table of docs/operators.md stands between
-<!-- expected: FILE --> and <!-- end -->, FILE relative to the page.
+<!-- expected: FILE MEASURED --> and <!-- end -->, both relative to the page; MEASURED is
+what ``tools/benchmark.py operator`` wrote on a GPU.
 """
 
 import argparse
@@ -21,7 +22,11 @@ from mmdet_lite.benchmark.environment import (
     require_commit,
     versions_of,
 )
-from mmdet_lite.benchmark.measurement import load_measurement, save_measurement
+from mmdet_lite.benchmark.measurement import (
+    conditions_of,
+    load_measurement,
+    save_measurement,
+)
 from mmdet_lite.cli import exit_on_config_error
 from mmdet_lite.markdown import fill_blocks, markdown_table
 from mmdet_lite.ops import (
@@ -95,11 +100,12 @@ def compile_call(
     }
 
 
-def expected_table(expected: dict[str, Any]) -> str:
-    """What was computed of each call.
+def expected_table(expected: dict[str, Any], measured: dict[str, Any]) -> str:
+    """What was computed of each call, and what it took.
 
     Args:
         expected: content of the file that ``compile`` writes.
+        measured: of calls of the same size, by ``tools/benchmark.py operator``.
 
     Returns:
         str: a table in Markdown, with what all rows share under it.
@@ -110,6 +116,7 @@ def expected_table(expected: dict[str, Any]) -> str:
     header += [f"registers, {name} (occupancy)" for name in architectures]
     header += ["moves at least, MB", "asks for, MB", "allocates, MB"]
     header += [f"{name}, ms" for name in cards]
+    header.append(f"{measured['environment']['device']}, measured, ms")
     lines = [
         [
             *(row["operator"], row["direction"], row["dtype"]),
@@ -119,6 +126,7 @@ def expected_table(expected: dict[str, Any]) -> str:
                 for name in ("least", "requested", "allocated")
             ),
             *("{:.2f}–{:.2f}".format(*_milliseconds(row, name)) for name in cards),
+            f"{_measured_milliseconds(row, expected['batch'], measured):.2f}",
         ]
         for row in rows
     ]
@@ -136,10 +144,11 @@ def expected_table(expected: dict[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in expected["versions"].items())
     return (
         f"{markdown_table(header, lines)}\n\n"
-        f"*Computed, not measured: image {shape}, batch {expected['batch']}, a query a "
+        f"*Computed, but for the last column: image {shape}, batch {expected['batch']}, a query a "
         f"token. All kernels: {spilled} bytes spilled, {shared} of shared memory, "
         f"{', '.join(map(str, threads))} threads a block. {versions}; commit "
-        f"{expected['commit'] or 'unknown'}; `{expected['command']}`.*\n"
+        f"{expected['commit'] or 'unknown'}; `{expected['command']}`. Measured: "
+        f"{conditions_of(measured['environment'])}; `{measured['command']}`.*\n"
     )
 
 
@@ -154,6 +163,19 @@ def _milliseconds(row: dict[str, Any], card: str) -> list[float]:
     return [1e3 * seconds for seconds in row["seconds"][card]]
 
 
+def _measured_milliseconds(
+    row: dict[str, Any], batch: int, measured: dict[str, Any]
+) -> float:
+    wanted = {name: row[name] for name in ("operator", "direction", "dtype")}
+    wanted |= {"backend": "triton", "batch": batch}
+    (found,) = (
+        each
+        for each in measured["rows"]
+        if each["num_queries"] == each["num_tokens"] and wanted.items() <= each.items()
+    )
+    return 1e3 * found["time"]["median"]
+
+
 def fill_page(page: Path) -> None:
     """Write the table of the page anew.
 
@@ -162,7 +184,11 @@ def fill_page(page: Path) -> None:
     """
     fill_blocks(
         page,
-        {"expected": lambda file: expected_table(load_measurement(page.parent / file))},
+        {
+            "expected": lambda *files: expected_table(
+                *(load_measurement(page.parent / file) for file in files)
+            )
+        },
     )
 
 

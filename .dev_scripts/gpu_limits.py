@@ -42,7 +42,7 @@ class Card:
     Attributes:
         memory: of its DRAM.
         cache: of its L2 cache, which reads 5,120 bytes a clock. NVIDIA says so of the
-            A100; for the H100 the same is taken.
+            A100; for the H200 the same is taken.
     """
 
     memory: float
@@ -51,7 +51,7 @@ class Card:
 
 CARDS = {
     "A100 80GB": Card(2039e9, 5120 * 1.410e9),
-    "H100 SXM": Card(3350e9, 5120 * 1.755e9),
+    "H200 SXM": Card(4800e9, 5120 * 1.755e9),
 }
 
 

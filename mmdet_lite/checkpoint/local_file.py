@@ -13,7 +13,8 @@ import torch
 from mmengine.runner import CheckpointLoader
 
 from ..errors import ConfigError
-from .safe_globals import undeclared_globals
+from . import restricted_pickle
+from .safe_globals import PROTECTS_BY_NAME, undeclared_globals
 
 # How a zip archive starts, which is what torch.save writes since PyTorch 1.6.
 _ZIP = b"PK\x03\x04"
@@ -69,7 +70,7 @@ def peek(path: Path) -> dict | None:
     try:
         with path.open("rb") as file:
             archive = file.read(len(_ZIP)) == _ZIP
-        content = torch.load(path, map_location="cpu", mmap=archive, weights_only=True)
+        content = _load(path, map_location="cpu", mmap=archive, weights_only=True)
     except Exception:  # Of files of other kinds almost anything is raised.
         return None
     return content if isinstance(content, dict) else None
@@ -92,9 +93,16 @@ def read_protected(
     """
     require_whole(path)
     try:
-        return torch.load(path, map_location=map_location, weights_only=weights_only)
+        return _load(path, map_location=map_location, weights_only=weights_only)
     except Exception as error:  # Of files of other kinds almost anything is raised.
         raise UnreadableCheckpointError(_why_not(path, error)) from error
+
+
+def _load(path: Path, **options: Any) -> Any:
+    if PROTECTS_BY_NAME:
+        return torch.load(path, **options)
+    options |= {"weights_only": False, "pickle_module": restricted_pickle}
+    return torch.load(path, **options)
 
 
 def require_whole(path: Path) -> None:

@@ -21,6 +21,12 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.utils import digit_version
 
+PROTECTS_BY_NAME = digit_version(torch.__version__) >= digit_version("2.6")
+"""Whether PyTorch protects by default, and can be told what is safe by its name.
+
+Older versions read checkpoints by :mod:`~mmdet_lite.checkpoint.restricted_pickle`.
+"""
+
 # NumPy pickles the bytes of an array as text, hence the codec.
 _TYPES = (HistoryBuffer, ConfigDict, np.ndarray, np.dtype, codecs.encode)
 _CONTAINERS = (slice, range, frozenset, type(pathlib.Path()))
@@ -59,8 +65,8 @@ def declared_globals() -> dict[str, Any]:
 
 def allow_mmengine_checkpoints() -> None:
     """Declare the content of mmengine's checkpoints safe to load."""
-    if digit_version(torch.__version__) < digit_version("2.6"):
-        return  # Earlier versions do not protect, and cannot be told aliases.
+    if not PROTECTS_BY_NAME:
+        return
     # Under a name: onedl-mmengine declares the bare types while it reads, and withdraws
     # them afterwards whoever else had declared them.
     torch.serialization.add_safe_globals(

@@ -21,6 +21,7 @@ def fill_page(page: str | Path) -> None:
     """Write the tables and figures of a Markdown page anew from the runs that it names.
 
     ``<!-- runs: FOLDER DATA REFERENCE MODEL ... -->`` starts a table,
+    ``<!-- means: FOLDER DATA MODEL ... -->`` one without comparisons by seed,
     ``<!-- classes: FOLDER DATA MODEL ... -->`` one by class,
     ``<!-- epochs: FOLDER RETESTED DATA MODEL ... -->`` one by epoch,
     ``<!-- proposals: START END RUNS RETESTED DATA MODEL ... -->`` one of proposals,
@@ -43,6 +44,9 @@ def fill_page(page: str | Path) -> None:
         {
             "runs": lambda folder, data, *models: table(
                 load_runs(root / folder), data, models
+            ),
+            "means": lambda folder, data, *models: table(
+                load_runs(root / folder), data, models, compare=False
             ),
             "classes": lambda folder, data, *models: table_of_classes(
                 load_runs(root / folder), data, models

@@ -13,19 +13,25 @@ from .errors import KINDS
 from .record import METRICS
 
 
-def table(runs: Sequence[Run], data: str, models: Sequence[str]) -> str:
+def table(
+    runs: Sequence[Run], data: str, models: Sequence[str], compare: bool = True
+) -> str:
     """Lay out mean ± standard deviation over seeds, the first model the reference.
 
     Args:
         runs: results of an experiment.
         data: name of the data set.
         models: names, in the order of the rows.
+        compare: whether models are compared with the first, seed by seed. Not where
+            the same seed drew other noise.
 
     Returns:
         str: a table of Markdown. A model without a run has a row that says so.
     """
     header = ["model", "seeds", *METRICS]
-    header += [f"of {models[0]}'s AP", "difference in AP", "encoder GFLOPs"]
+    if compare:
+        header += [f"of {models[0]}'s AP", "difference in AP"]
+    header.append("encoder GFLOPs")
     rows = []
     for model in models:
         try:
@@ -34,8 +40,8 @@ def table(runs: Sequence[Run], data: str, models: Sequence[str]) -> str:
             rows.append([model, "not run", *[""] * (len(header) - 2)])
             continue
         cells = [_mean_and_deviation([run[name] for run in chosen]) for name in METRICS]
-        comparison = ["", ""]
-        if model != models[0]:
+        comparison = ["", ""] if compare else []
+        if compare and model != models[0]:
             try:
                 comparison = _comparison(keeps(runs, data, model, models[0]))
             except ConfigError:

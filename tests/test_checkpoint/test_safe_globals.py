@@ -5,6 +5,7 @@ import pickle
 from collections import deque
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -18,17 +19,26 @@ from torch import nn
 from torch.optim import SGD
 
 import mmdet_lite  # noqa: F401  (declares the types)
+from mmdet_lite.checkpoint import local_file
 from mmdet_lite.checkpoint.durable import DurableBackend
 from mmdet_lite.errors import ConfigError
 
-# As callers of PyTorch read a file, and as mmengine's runner does.
+
+def read_by_older_pytorch(path):
+    with patch.object(local_file, "PROTECTS_BY_NAME", False):
+        return local_file.read_protected(Path(path))
+
+
+# As callers of PyTorch read a file, as mmengine's runner does, and as that does with a
+# PyTorch that does not protect by default.
 READERS = pytest.mark.parametrize(
     "read",
     [
         partial(torch.load, weights_only=True),
         partial(CheckpointLoader.load_checkpoint, logger="silent"),
+        read_by_older_pytorch,
     ],
-    ids=["torch", "mmengine"],
+    ids=["torch", "mmengine", "older torch"],
 )
 
 
@@ -138,6 +148,22 @@ def test_a_training_log_loads_after_others_withdrew_its_types(log, read):
     with torch.serialization.safe_globals([HistoryBuffer, np.ndarray, np.dtype]):
         pass  # As onedl-mmengine reads a file.
     assert "train/loss" in read(str(log))["message_hub"]["log_scalars"]
+
+
+@READERS
+def test_weights_and_an_optimizer_load(tmp_path, read):
+    model = nn.Conv2d(2, 3, 1, dtype=torch.bfloat16)
+    optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(1, 2, 1, 1, dtype=torch.bfloat16)).sum().backward()
+    optimizer.step()
+    content = {"state_dict": model.state_dict(), "optimizer": optimizer.state_dict()}
+    path = tmp_path / "checkpoint.pth"
+    torch.save(content, path)
+    loaded = read(str(path))
+    for name, weight in model.state_dict().items():
+        assert torch.equal(loaded["state_dict"][name], weight)
+    momentum = loaded["optimizer"]["state"][0]["momentum_buffer"]
+    assert torch.equal(momentum, model.weight.grad)
 
 
 @READERS

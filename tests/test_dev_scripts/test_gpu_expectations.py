@@ -8,6 +8,8 @@ import torch
 from gpu_expectations import expected_table, fill_page
 from gpu_limits import CARDS, MULTIPROCESSORS, Traffic, occupancy, traffic_of
 
+from mmdet_lite.benchmark.environment import describe_environment
+
 LEVELS = {
     "spatial_shapes": torch.zeros(1, 2, dtype=torch.int64),  # 16 bytes
     "level_start_index": torch.zeros(1, dtype=torch.int64),  # 8 bytes
@@ -127,10 +129,23 @@ def test_the_table_says_what_the_file_says():
             }
         ],
     }
-    table = expected_table(expected)
-    row = "| plain | forward | float32 | 72 (44 %) | 2 | 3,000 | 1 | 1.00–2.50 |"
+    call = {"operator": "plain", "direction": "forward", "dtype": "float32"}
+    call |= {"batch": 4, "num_queries": 9, "num_tokens": 9, "backend": "triton"}
+    others = ({"batch": 1}, {"num_queries": 3}, {"backend": "mmcv"})
+    environment = describe_environment(torch.device("cpu")) | {"device": "A GPU"}
+    measured = {
+        "environment": environment,
+        "command": "python that",
+        "rows": [
+            *({**call, **other, "time": {"median": 1.0}} for other in others),
+            {**call, "time": {"median": 1.5e-3}},
+        ],
+    }
+    table = expected_table(expected, measured)
+    row = "| plain | forward | float32 | 72 (44 %) | 2 | 3,000 | 1 | 1.00–2.50 | 1.50 |"
     assert row in table
-    assert "Computed, not measured: image 800×1066, batch 4" in table
+    assert "| A GPU, measured, ms |" in table
+    assert "Computed, but for the last column: image 800×1066, batch 4" in table
     assert "8 bytes spilled, 0 of shared memory, 32 threads a block" in table
 
 

@@ -84,6 +84,14 @@ def test_a_table_has_means_deviations_and_gaps():
     assert rows[5].startswith("| none | not run |")
 
 
+def test_a_table_of_means_compares_nothing():
+    rows = table(RUNS, "cells", ["lite", "dino"], compare=False).splitlines()
+    compared = table(RUNS, "cells", ["lite", "dino"]).splitlines()
+    assert rows[0] == compared[0].replace("of lite's AP | difference in AP | ", "")
+    assert "54.0 ± 5.3" in rows[3]
+    assert all("(" not in row for row in rows)
+
+
 def test_classes_are_told_apart():
     rows = table_of_classes(RUNS, "cells", ["dino", "plain"]).splitlines()
     assert rows[0] == "| model | seeds | cat | dog |"
@@ -106,6 +114,7 @@ def test_a_page_is_filled_again_and_again(tmp_path):
     page.write_text(
         "It keeps <!-- keeps: runs cells lite dino -->?<!-- end --> of it.\n"
         "<!-- runs: runs cells dino lite -->\n<!-- end -->\n"
+        "<!-- means: runs cells lite -->\n<!-- end -->\n"
         "<!-- classes: runs cells dino -->\n<!-- end -->\n"
         "<!-- epochs: runs both cells dino lite -->\n<!-- end -->\n"
         "<!-- proposals: start end runs both cells dino lite -->\n<!-- end -->\n"
