@@ -13,9 +13,11 @@ from ..runtime.memory import synchronize
 
 Run = Callable[[], Any]
 
-# On a GPU a buffer of this size is written before each run: no cache holds its inputs
-# then, and for as long the processor launches the run's kernels ahead.
+# On a GPU a buffer of this size is written before each run, several times: no cache
+# holds its inputs then, and for as long, about a millisecond on a large one, the
+# processor launches the run's kernels ahead.
 _BYTES_BEFORE_A_RUN = 1 << 30
+_WRITES_BEFORE_A_RUN = 4
 
 
 def time_interleaved(
@@ -72,7 +74,8 @@ def _timer(device: torch.device) -> Callable[[Run], float]:
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         with torch.cuda.device(device):
             synchronize(device)
-            buffer.zero_()
+            for _ in range(_WRITES_BEFORE_A_RUN):
+                buffer.zero_()
             start.record()
             run()
             end.record()
