@@ -4,8 +4,8 @@
     python .dev_scripts/gpu_expectations.py write
 
 The first needs Triton and no GPU. The table of docs/operators.md stands between
-<!-- expected: FILE MEASURED --> and <!-- end -->, both relative to the page; MEASURED is
-what ``tools/benchmark.py operator`` wrote on a GPU.
+<!-- expected: FILE MEASURED --> and <!-- end -->, both relative to the page; MEASURED
+is what ``tools/benchmark.py operator`` wrote on a GPU.
 """
 
 import argparse
@@ -144,8 +144,8 @@ def expected_table(expected: dict[str, Any], measured: dict[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in expected["versions"].items())
     return (
         f"{markdown_table(header, lines)}\n\n"
-        f"*Computed, but for the last column: image {shape}, batch {expected['batch']}, a query a "
-        f"token. All kernels: {spilled} bytes spilled, {shared} of shared memory, "
+        f"*Computed, but for the last column: image {shape}, batch "
+        f"{expected['batch']}, a query a token. All kernels: {spilled} bytes spilled, {shared} of shared memory, "
         f"{', '.join(map(str, threads))} threads a block. {versions}; commit "
         f"{expected['commit'] or 'unknown'}; `{expected['command']}`. Measured: "
         f"{conditions_of(measured['environment'])}; `{measured['command']}`.*\n"

@@ -76,7 +76,8 @@ def measure_models(
     changed: list[tuple[str, str | None]] = [(name, None) for name in names]
     changes = ((OPTIMIZED, optimized), (COMPILED, compiled), (GRAPHED, graphed))
     changed += [(name, change) for change, names in changes for name in names]
-    half = [(name, change) for name, change in changed if name in bfloat16]
+    half: list[tuple[str, str | None]] = [(name, None) for name in bfloat16]
+    half += [each for each in changed if each[1] and each[0] in bfloat16]
     builders = [
         partial(prepare_model, name, part, image_shape, batch, device, change, is_half)
         for keys, is_half in ((changed, False), (half, True))

@@ -7,6 +7,7 @@ this one takes what PyTorch's own protection takes, and what
 """
 
 import pickle
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from typing import IO, Any
 
 import torch
@@ -25,6 +26,10 @@ class Unpickler(pickle.Unpickler):
             pickle.UnpicklingError: it is not declared safe.
         """
         allowed = _allowed()
+        # torch.save writes the names of Python 2.
+        module, name = NAME_MAPPING.get(
+            (module, name), (IMPORT_MAPPING.get(module, module), name)
+        )
         if f"{module}.{name}" not in allowed:
             raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not plain data")
         return allowed[f"{module}.{name}"]

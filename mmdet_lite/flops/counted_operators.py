@@ -39,7 +39,7 @@ def counted_operators() -> Iterator[None]:
     )
     with ExitStack() as stack:
         stack.enter_context(force_backend(backend))
-        # mmcv's modules on the CPU then call this package's operator too.
+        # mmcv's modules then call this package's operator too.
         stack.enter_context(mmcv_operator(fast=True))
         yield
 
@@ -94,7 +94,5 @@ def _count_key_aware(inputs: list, outputs: list) -> Counter:
 ATTENTION_HANDLES: dict[str, Handle] = {
     "mmdet_lite::counted_plain_attention": _count_plain,
     "mmdet_lite::counted_key_aware_attention": _count_key_aware,
-    # mmcv's CUDA operator has the plain one's tensors in the same order.
-    "prim::PythonOp.MultiScaleDeformableAttnFunction": _count_plain,
 }
 """Handles for ``mmengine.analysis.FlopAnalyzer.set_op_handle``."""

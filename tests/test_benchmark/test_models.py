@@ -46,6 +46,12 @@ def test_bfloat16_is_that_of_the_tools(repository):
     assert row["peak_memory"] is None or row["peak_memory"] > 0
 
 
+def test_a_cuda_graph_without_a_gpu_is_refused(repository):
+    config = str(repository / CONFIG)
+    with pytest.raises(ConfigError, match="CUDA graphs need a GPU"):
+        models.measure_models([], "model", (64, 64), CPU, 1, graphed=[config])
+
+
 def test_rt_detr_detects_as_the_others_do():
     pytest.importorskip("transformers")
     torch.manual_seed(0)
@@ -83,7 +89,9 @@ def test_rt_detr_without_its_package_and_in_parts_is_refused(monkeypatch):
         models.measure_models([RT_DETR], "model", (64, 64), CPU, 1)
     with pytest.raises(ConfigError, match=r"rt-detr-r50 is timed whole"):
         models.measure_models([RT_DETR], "encoder", (64, 64), CPU, 1)
-    with pytest.raises(ConfigError, match=r"--optimize is for detectors of mmdet"):
+    with pytest.raises(
+        ConfigError, match=r"--optimize and --graph are for detectors of mmdet"
+    ):
         models.measure_models([], "model", (64, 64), CPU, 1, optimized=[RT_DETR])
 
 
