@@ -145,7 +145,8 @@ def expected_table(expected: dict[str, Any], measured: dict[str, Any]) -> str:
     return (
         f"{markdown_table(header, lines)}\n\n"
         f"*Computed, but for the last column: image {shape}, batch "
-        f"{expected['batch']}, a query a token. All kernels: {spilled} bytes spilled, {shared} of shared memory, "
+        f"{expected['batch']}, a query a token. All kernels: {spilled} "
+        f"bytes spilled, {shared} of shared memory, "
         f"{', '.join(map(str, threads))} threads a block. {versions}; commit "
         f"{expected['commit'] or 'unknown'}; `{expected['command']}`. Measured: "
         f"{conditions_of(measured['environment'])}; `{measured['command']}`.*\n"
