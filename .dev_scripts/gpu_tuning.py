@@ -8,7 +8,6 @@ belong into ``mmdet_lite/ops/backends/triton.py``.
 
 import argparse
 import itertools
-import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -20,8 +19,8 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
 
+from mmdet_lite.benchmark.measurement import save_measurement
 from mmdet_lite.benchmark.timing import time_interleaved
 from mmdet_lite.ops import functional
 from mmdet_lite.ops.backends import triton as backend
@@ -30,6 +29,7 @@ from mmdet_lite.ops.example import (
     arguments_of,
     cast_arguments,
     example_arguments,
+    leaves_of,
     operator_of,
 )
 
@@ -72,15 +72,10 @@ def programs_of(numbers: int, num_warps: int) -> Iterator[None]:
         yield
 
 
-def _leaves(kind: str, dtype: torch.dtype, call: tuple) -> dict[str, Any]:
+def _arguments(kind: str, dtype: torch.dtype, call: tuple) -> dict[str, Any]:
     shape, batch, queries = call
-    arguments = cast_arguments(example_arguments(shape, queries, batch, DEVICE), dtype)
-    return {
-        name: tensor.detach().requires_grad_(tensor.is_floating_point())
-        if isinstance(tensor, Tensor)
-        else tensor
-        for name, tensor in arguments_of(kind, arguments).items()
-    }
+    example = example_arguments(shape, queries, batch, DEVICE)
+    return arguments_of(kind, cast_arguments(example, dtype))
 
 
 def _operator(kind: str) -> Any:
@@ -94,14 +89,19 @@ def _operator(kind: str) -> Any:
     )
 
 
-def _runs(kind: str, leaves: dict[str, Any]) -> tuple[Any, Any]:
+def _runs(kind: str, arguments: dict[str, Any]) -> tuple[Any, Any]:
     """The forward pass, and the backward pass alone."""
     operator = _operator(kind)
-    output = operator(**leaves)
-    inputs = [t for t in leaves.values() if isinstance(t, Tensor) and t.requires_grad]
-    gradient = torch.randn_like(output)
-    forward = torch.no_grad()(lambda: operator(**leaves))
-    backward = partial(torch.autograd.grad, output, inputs, gradient, retain_graph=True)
+    leaves = leaves_of(arguments)
+    output = operator(**{**arguments, **leaves})
+    forward = torch.no_grad()(lambda: operator(**arguments))
+    backward = partial(
+        torch.autograd.grad,
+        output,
+        list(leaves.values()),
+        torch.randn_like(output),
+        retain_graph=True,
+    )
     return forward, backward
 
 
@@ -109,7 +109,7 @@ def _compile(case: tuple) -> None:
     """Leave a case's kernels in Triton's cache."""
     (numbers, num_warps), kind, dtype = case
     with programs_of(numbers, num_warps):
-        for run in _runs(kind, _leaves(kind, dtype, ((96, 128), 1, None))):
+        for run in _runs(kind, _arguments(kind, dtype, ((96, 128), 1, None))):
             run()
     torch.cuda.synchronize()
 
@@ -123,11 +123,11 @@ def measure(repeats: int) -> list[dict[str, Any]]:
         list(pool.map(_compile, cases))
     rows = []
     for kind, dtype, call in itertools.product(KERNELS, DTYPES, CALLS):
-        leaves = _leaves(kind, dtype, call)
+        arguments = _arguments(kind, dtype, call)
         runs = {}
         for numbers, num_warps in PROGRAMS:
             with programs_of(numbers, num_warps):
-                passes = _runs(kind, leaves)
+                passes = _runs(kind, arguments)
             for direction, run in zip(("forward", "backward"), passes, strict=True):
 
                 def launch(run=run, numbers=numbers, num_warps=num_warps):
@@ -143,7 +143,7 @@ def measure(repeats: int) -> list[dict[str, Any]]:
                     "operator": kind,
                     "dtype": str(dtype).removeprefix("torch."),
                     "batch": call[1],
-                    "num_queries": leaves["sampling_locations"].shape[1],
+                    "num_queries": arguments["sampling_locations"].shape[1],
                     "direction": direction,
                     "numbers": numbers,
                     "num_warps": num_warps,
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     args = parser.parse_args()
     rows = measure(args.repeats)
-    args.file.write_text(f"{json.dumps(rows, indent=1)}\n")
+    save_measurement(args.file, rows)
     names = ("operator", "dtype", "batch", "num_queries", "direction")
     rows.sort(key=lambda row: tuple(row[name] for name in names))
     for case, group in itertools.groupby(

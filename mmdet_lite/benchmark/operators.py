@@ -17,6 +17,7 @@ from ..ops.example import (
     arguments_of,
     cast_arguments,
     example_arguments,
+    leaves_of,
     operator_of,
     relative_errors,
 )
@@ -119,19 +120,13 @@ def _subject(
 ) -> Run:
     if not backward:
         return torch.no_grad()(lambda: _call(arguments, operator, backend))
-    leaves = {
-        name: tensor.detach().requires_grad_(tensor.is_floating_point())
-        for name, tensor in arguments.items()
-    }
+    leaves = leaves_of(arguments_of(operator, arguments))
     gradient = torch.ones_like(_call(arguments, operator, backend))
-    used = [
-        tensor
-        for tensor in arguments_of(operator, leaves).values()
-        if tensor is not None and tensor.requires_grad
-    ]
+    used = list(leaves.values())
 
     def run() -> None:
-        torch.autograd.grad(_call(leaves, operator, backend), used, gradient)
+        output = _call({**arguments, **leaves}, operator, backend)
+        torch.autograd.grad(output, used, gradient)
 
     return run
 

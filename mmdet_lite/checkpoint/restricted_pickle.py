@@ -8,6 +8,7 @@ this one takes what PyTorch's own protection takes, and what
 
 import pickle
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from functools import cached_property
 from typing import IO, Any
 
 import torch
@@ -25,27 +26,26 @@ class Unpickler(pickle.Unpickler):
         Raises:
             pickle.UnpicklingError: it is not declared safe.
         """
-        allowed = _allowed()
         # torch.save writes the names of Python 2.
         module, name = NAME_MAPPING.get(
             (module, name), (IMPORT_MAPPING.get(module, module), name)
         )
-        if f"{module}.{name}" not in allowed:
+        if f"{module}.{name}" not in self._allowed:
             raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not plain data")
-        return allowed[f"{module}.{name}"]
+        return self._allowed[f"{module}.{name}"]
+
+    @cached_property
+    def _allowed(self) -> dict[str, Any]:
+        of_user = [
+            kind for kind in torch.serialization.get_safe_globals() if callable(kind)
+        ]
+        return {
+            **_weights_only_unpickler._get_allowed_globals(),
+            **{f"{kind.__module__}.{kind.__qualname__}": kind for kind in of_user},
+            **declared_globals(),
+        }
 
 
 def load(file: IO[bytes], **options: Any) -> Any:
     """Read one object, as ``pickle.load`` does."""
     return Unpickler(file, **options).load()
-
-
-def _allowed() -> dict[str, Any]:
-    of_user = [
-        kind for kind in torch.serialization.get_safe_globals() if callable(kind)
-    ]
-    return {
-        **_weights_only_unpickler._get_allowed_globals(),
-        **{f"{kind.__module__}.{kind.__qualname__}": kind for kind in of_user},
-        **declared_globals(),
-    }

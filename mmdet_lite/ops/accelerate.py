@@ -32,10 +32,26 @@ def fast_mmcv_operator(
     ``level_start_index``, which mmcv does not pass on.
     """
     sizes = value_spatial_shapes.prod(1)
-    return multi_scale_deformable_attention(
+    return _of_one_dtype(
         value,
         value_spatial_shapes,
         sizes.cumsum(0) - sizes,
+        sampling_locations,
+        attention_weights,
+    )
+
+
+def _of_one_dtype(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> Tensor:
+    return multi_scale_deformable_attention(
+        value,
+        spatial_shapes,
+        level_start_index,
         # Under autocast mmcv's module leaves them in different precisions.
         sampling_locations.float()
         if sampling_locations.dtype != value.dtype
@@ -56,13 +72,16 @@ class FastMMCVFunction:
         attention_weights: Tensor,
         im2col_step: int,
     ) -> Tensor:
-        """Args and result as :func:`fast_mmcv_operator`.
+        """Args and result as :func:`mmdet_lite.ops.multi_scale_deformable_attention`.
 
-        Both ``value_level_start_index`` and ``im2col_step``, how many images mmcv's
-        kernels take at a time, are mmcv's and not needed.
+        ``im2col_step``, how many images mmcv's kernels take at a time, is not needed.
         """
-        return fast_mmcv_operator(
-            value, value_spatial_shapes, sampling_locations, attention_weights
+        return _of_one_dtype(
+            value,
+            value_spatial_shapes,
+            value_level_start_index,
+            sampling_locations,
+            attention_weights,
         )
 
 

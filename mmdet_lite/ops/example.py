@@ -129,6 +129,15 @@ def arguments_of(kind: str, arguments: dict[str, Tensor]) -> dict[str, Any]:
     return picked
 
 
+def leaves_of(arguments: dict[str, Tensor | None]) -> dict[str, Tensor]:
+    """Those of an operator's arguments that have a gradient, to be asked for it."""
+    return {
+        name: tensor.detach().requires_grad_()
+        for name, tensor in arguments.items()
+        if tensor is not None and tensor.is_floating_point()
+    }
+
+
 def run_with_gradients(
     operator: Callable[..., Tensor], arguments: dict[str, Tensor | None]
 ) -> dict[str, Tensor]:
@@ -141,11 +150,7 @@ def run_with_gradients(
     Returns:
         dict: ``'output'``, and a gradient by the name of each floating argument.
     """
-    leaves = {
-        name: tensor.detach().requires_grad_()
-        for name, tensor in arguments.items()
-        if tensor is not None and tensor.is_floating_point()
-    }
+    leaves = leaves_of(arguments)
     with torch.enable_grad():
         output = operator(**{**arguments, **leaves})
     generator = torch.Generator().manual_seed(1)

@@ -192,7 +192,16 @@ def test_operators_of_mmcv_count_the_same(monkeypatch):
     # mmcv takes its compiled operator on a GPU, and on a device that it calls MLU.
     monkeypatch.setattr(mmcv_module, "IS_MLU_AVAILABLE", True)
     monkeypatch.setattr(torch.Tensor, "is_mlu", True, raising=False)
+    calls = []
+    apply = accelerate.FastMMCVFunction.apply
+
+    def record(*arguments):
+        calls.append(arguments)
+        return apply(*arguments)
+
+    monkeypatch.setattr(accelerate.FastMMCVFunction, "apply", record)
     assert count_attention(attention) == stock
+    assert calls
 
 
 def test_a_count_leaves_no_trace(small_config):
