@@ -56,6 +56,7 @@ def test_more_classes_than_the_configs_data_set_has_colours_are_drawn(
     names = [f"class {i}" for i in range(100)]
     cfg.test_dataloader.dataset.metainfo = {"classes": names}
     model = MODELS.build(deepcopy(cfg.model))
+    model.init_weights()
     torch.save({"state_dict": model.state_dict()}, tmp_path / "a.pth")
     detector = load_detector(cfg, tmp_path / "a.pth", "cpu")
     sample = DetDataSample(

@@ -143,6 +143,7 @@ def test_accuracy_rows_are_of_both_precisions(
     monkeypatch.setenv("DIGITS_ROOT", str(digits_root))
     config = "configs/lite_detr/lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
     model = MODELS.build(Config.fromfile(repository / config).model)
+    model.init_weights()
     torch.save({"state_dict": model.state_dict(), "meta": {}}, tmp_path / "new.pth")
     file = tmp_path / "accuracy.json"
     printed = run_benchmark(
