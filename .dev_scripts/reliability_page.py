@@ -33,10 +33,12 @@ def soak_table(soak: dict[str, Any]) -> str:
     total = sum(injected.values())
     rows.append(["all", str(total), str(sum(survived.values()))])
     halves = soak["half_written"]
+    signals = soak["saved_on_signal"]
     found = (
         f"{halves.get('checkpoint', 0)} kills left a half-written checkpoint behind, "
         f"{halves.get('last_checkpoint', 0)} a half-written `last_checkpoint`. "
-        f"{soak['saved_on_signal']} signals came amid an epoch and saved all of it."
+        f"{signals} signal{'s' * (signals != 1)} came amid an epoch and saved all of "
+        "it."
     )
     if soak["lost"]:
         text = (

@@ -4,14 +4,16 @@ import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import load_checkpoint
+from mmengine.runner.checkpoint import load_state_dict
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from .attention_kind import refuse_other_attention
 from .translated import translated
 
 # The parts that make a DETR what it is; heads and backbones are exchanged.
@@ -149,18 +151,29 @@ def require_whole_fit(fit: Fit) -> None:
         raise CheckpointMismatchError(f"it has {fit.summary()}; {'; '.join(faults)}")
 
 
-def load_whole(model: nn.Module, checkpoint: str) -> None:
-    """Load weights that make the model complete, on the processor.
+def load_whole(model: nn.Module, checkpoint: Mapping, source: str | Path) -> None:
+    """Load weights that make the model complete.
 
     Args:
         model: it is changed.
-        checkpoint: path of the file.
+        checkpoint: what the file holds.
+        source: the file's name, for the message.
 
     Raises:
-        CheckpointMismatchError: as :func:`require_whole_fit`.
+        CheckpointMismatchError: as :func:`require_whole_fit`; the message names the
+            file.
+        AttentionMismatchError: they are of the other kind of attention.
     """
-    content = load_checkpoint(model, checkpoint, map_location="cpu")
-    require_whole_fit(fit_of(model, weights_of(content)))
+    weights = weights_of(checkpoint)
+    # Said first, because it knows what to do.
+    refuse_other_attention(model, weights, "")
+    try:
+        require_whole_fit(fit_of(model, weights))
+    except CheckpointMismatchError as error:
+        raise CheckpointMismatchError(
+            f"{source} does not fit the model: {error}"
+        ) from None
+    load_state_dict(model, weights)
 
 
 def require_part_fit(fit: Fit, model: nn.Module) -> None:

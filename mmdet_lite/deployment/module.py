@@ -13,9 +13,11 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from ..checkpoint.files import read_mmengine
+from ..checkpoint.fit import load_whole
 from ..dense_heads import LiteDINOHead
 from ..errors import ConfigError
 from ..flops.counter import without_pretrained_weights
+from .description import Description, describe
 from .duplicates import without_duplicates
 
 # What the module below does after a head; a head that does something else is refused.
@@ -128,40 +130,29 @@ class DetectorModule(nn.Module):
         return without_duplicates(boxes, scores, labels, self.nms_iou)
 
 
-def build_module(cfg: Config, weights: str | Path) -> tuple[DetectorModule, dict]:
+def build_module(
+    cfg: Config, weights: str | Path, shape: tuple[int, int] | None
+) -> tuple[DetectorModule, Description]:
     """Build a detector from its config and load its weights, every one of them.
 
     Args:
         cfg: a whole config.
         weights: a checkpoint of mmengine.
+        shape: (height, width) that the export is fixed to, or None.
 
     Returns:
-        tuple: the module, and the ``meta`` of the checkpoint.
+        tuple: the module, and what its file should say.
 
     Raises:
         ConfigError: there is no such checkpoint, its weights are not those of the
-            config's model, or the model cannot be exported.
+            config's model, or model or test pipeline cannot be exported.
     """
     checkpoint = read_mmengine(weights)
+    description = describe(cfg, checkpoint.get("meta") or {}, shape)
     model = MODELS.build(without_pretrained_weights(cfg.model))
     module = DetectorModule(model)
-    own, given = model.state_dict(), checkpoint["state_dict"]
-    differing = [
-        *(f"no {name}" for name in own if name not in given),
-        *(f"{name}, which the model lacks" for name in given if name not in own),
-        *(
-            f"{name} of shape {tuple(given[name].shape)} instead of {tuple(own_shape)}"
-            for name, own_shape in ((name, own[name].shape) for name in own)
-            if name in given and given[name].shape != own_shape
-        ),
-    ]
-    if differing:
-        raise ConfigError(
-            f"{weights} has not the weights of the config's {type(model).__name__}; "
-            f"{len(differing)} differ, the first: {differing[0]}"
-        )
-    model.load_state_dict(given)
-    return module, checkpoint.get("meta") or {}
+    load_whole(model, checkpoint, weights)
+    return module, description
 
 
 def _refuse_other(model: BaseModel) -> None:

@@ -1,6 +1,7 @@
 """Look at a checkpoint before its weights reach the model, and at what is saved."""
 
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -13,6 +14,7 @@ from ..checkpoint.fit import (
     unwrapped,
     weights_of,
 )
+from ..checkpoint.optimizer_fit import require_optimizer_fit
 
 
 @HOOKS.register_module()
@@ -37,7 +39,8 @@ class CheckpointFitHook(Hook):
         """Compare.
 
         Raises:
-            CheckpointMismatchError: it does not fit; the message names the file.
+            CheckpointMismatchError: it does not fit, or a training goes on and its
+                optimizer does not; the message names the file.
             AttentionMismatchError: it is of the other kind of attention.
         """
         try:
@@ -47,6 +50,9 @@ class CheckpointFitHook(Hook):
             fit = fit_of(runner.model, weights)
             if self.whole:
                 require_whole_fit(fit)
+                # A test's is a dict of settings.
+                if isinstance(runner.optim_wrapper, OptimWrapper):
+                    require_optimizer_fit(runner.optim_wrapper, checkpoint)
             else:
                 runner.logger.info(f"load_from: {fit.summary()} are taken")
                 require_part_fit(fit, runner.model)

@@ -13,6 +13,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner, set_random_seed
 from torch import Tensor, nn
 
+from ..checkpoint.files import read_mmengine
 from ..checkpoint.fit import load_whole
 from ..visualization.attention_record import AttentionRecord, record_attention
 
@@ -50,7 +51,7 @@ def follow(
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     model.init_weights()
     if checkpoint is not None:
-        load_whole(model, checkpoint)
+        load_whole(model, read_mmengine(checkpoint), checkpoint)
     model.train()
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=seed)
     # The stock encoder is followed as if it told the levels apart.

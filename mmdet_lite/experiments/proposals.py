@@ -15,6 +15,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner, set_random_seed
 from torch import Tensor
 
+from ..checkpoint.files import read_mmengine
 from ..checkpoint.fit import load_whole
 from ..errors import ConfigError
 
@@ -56,7 +57,7 @@ def count_proposals(
         )
     model.init_weights()
     if checkpoint is not None:
-        load_whole(model, checkpoint)
+        load_whole(model, read_mmengine(checkpoint), checkpoint)
     model.eval()
     loader = Runner.build_dataloader(
         {**cfg.test_dataloader, "num_workers": 0, "persistent_workers": False}

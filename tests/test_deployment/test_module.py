@@ -70,7 +70,32 @@ def test_weights_of_another_model_are_refused(small_config, tmp_path):
     weights = tiny_model(small_config, "LiteDINO, plain").state_dict()
     torch.save({"state_dict": weights, "meta": {}}, tmp_path / "plain.pth")
     cfg = tiny_config(small_config, "LiteDINO")
-    with pytest.raises(ConfigError, match=r"plain\.pth has not the weights.*LiteDINO"):
-        build_module(cfg, tmp_path / "plain.pth")
+    with pytest.raises(ConfigError, match="holds weights of plain deformable att"):
+        build_module(cfg, tmp_path / "plain.pth", None)
     with pytest.raises(ConfigError, match="the checkpoint does not exist"):
-        build_module(cfg, tmp_path / "nothing.pth")
+        build_module(cfg, tmp_path / "nothing.pth", None)
+
+
+def test_weights_that_are_missing_or_not_finite_are_refused(small_config, tmp_path):
+    cfg = tiny_config(small_config, "LiteDINO")
+    weights = tiny_model(small_config, "LiteDINO").state_dict()
+    level_embed = weights.pop("level_embed")
+    file = tmp_path / "weights.pth"
+    torch.save({"state_dict": weights, "meta": {}}, file)
+    with pytest.raises(ConfigError, match=r"weights\.pth does.*missing: level_embed"):
+        build_module(cfg, file, None)
+    weights["level_embed"] = level_embed * torch.nan
+    torch.save({"state_dict": weights, "meta": {}}, file)
+    with pytest.raises(ConfigError, match=r"weights\.pth does.*not finite: level_emb"):
+        build_module(cfg, file, None)
+
+
+def test_a_pipeline_that_cannot_be_said_is_refused_before_anything_is_built(
+    small_config, tmp_path
+):
+    cfg = tiny_config(small_config, "LiteDINO")
+    torch.save({"state_dict": {}, "meta": {}}, tmp_path / "weights.pth")
+    cfg.test_dataloader.dataset.pipeline.insert(1, {"type": "Pad", "size": (64, 64)})
+    cfg.model = {"type": "Unknown"}
+    with pytest.raises(ConfigError, match="the test pipeline has Pad"):
+        build_module(cfg, tmp_path / "weights.pth", None)

@@ -106,6 +106,30 @@ def test_an_epoch_of_other_batches_is_not_gone_on_with(run_config, train):
         train(run_config, resume="auto")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"paramwise_cfg.bias_decay_mult": 0.0},
+            r"has 1 groups of 8 parameters and that of the config 8 groups of 8",
+        ),
+        (
+            {"optimizer.type": "SGD", "optimizer.momentum": 0.9},
+            r"has no momentum, dampening, which the SGD of the config needs",
+        ),
+    ],
+    ids=["groups", "kind"],
+)
+def test_the_state_of_another_optimizer_is_refused(run_config, train, change, message):
+    del run_config.optim_wrapper.paramwise_cfg
+    train(run_config, kill_at=5)
+    run_config.merge_from_dict(
+        {f"optim_wrapper.{name}": value for name, value in change.items()}
+    )
+    with pytest.raises(ConfigError, match=rf"epoch_1\.pth does not fit.*{message}"):
+        train(run_config, resume="auto")
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_named(
     run_config, train, tmp_path, capfd
 ):

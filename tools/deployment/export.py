@@ -24,7 +24,7 @@ import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.benchmark.environment import describe_environment, require_commit
 from mmdet_lite.benchmark.measurement import save_measurement
 from mmdet_lite.cli import add_model_arguments, exit_on_config_error, read_config
-from mmdet_lite.deployment.description import Description, describe
+from mmdet_lite.deployment.description import Description
 from mmdet_lite.deployment.module import DetectorModule, build_module
 from mmdet_lite.deployment.onnx_file import export_onnx
 from mmdet_lite.deployment.runtime import (
@@ -96,14 +96,13 @@ def export(args: argparse.Namespace, cfg: Config) -> tuple[DetectorModule, Descr
     shape = tuple(args.shape) if args.shape else None
     if shape is not None and min(shape) < 32:
         raise ConfigError(f"--shape must be at least 32 32, but is {shape}")
-    module, meta = build_module(cfg, args.weights)
-    description = describe(cfg, meta, shape)
+    if args.format == "onnx" and args.out.suffix != ".onnx":
+        raise ConfigError(
+            f"--out must end in .onnx for --format onnx, but is {args.out}"
+        )
+    module, description = build_module(cfg, args.weights, shape)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.format == "onnx":
-        if args.out.suffix != ".onnx":
-            raise ConfigError(
-                f"--out must end in .onnx for --format onnx, but is {args.out}"
-            )
         export_onnx(
             module, args.out, trace_shape_of(description), description, args.opset
         )
