@@ -78,10 +78,8 @@ def exports_table(measurements: list[dict[str, Any]]) -> str:
                     f"{max(row['score'] for row in rows):.0e}",
                 ]
             )
-    conditions = dict.fromkeys(
-        conditions_of(measurement["environment"]) for measurement in measurements
-    )
-    return f"{markdown_table(_HEADER, lines)}\n\n*{'; '.join(conditions)}.*\n"
+    conditions = conditions_of(*(found["environment"] for found in measurements))
+    return f"{markdown_table(_HEADER, lines)}\n\n*{conditions}.*\n"
 
 
 def main() -> None:

@@ -201,18 +201,25 @@ def _megabytes(count: int | None) -> str:
     return "not measured" if count is None else f"{count / 1e6:,.0f}"
 
 
-def conditions_of(environment: dict[str, Any]) -> str:
-    """Say in a line where a measurement was made.
+def conditions_of(*environments: dict[str, Any]) -> str:
+    """Say in a line where measurements were made, each place once.
 
     Args:
-        environment: see
+        environments: see
             :func:`~mmdet_lite.benchmark.environment.describe_environment`.
     """
-    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
-    return (
-        f"{environment['processor']} ({_processor_details(environment)}), "
-        f"{environment['threads']} threads, device {environment['device']}; "
-        f"{versions}; commit {environment['commit'] or 'unknown'}"
+    commits: dict[str, dict[str, None]] = {}
+    for environment in environments:
+        versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
+        where = (
+            f"{environment['processor']} ({_processor_details(environment)}), "
+            f"{environment['threads']} threads, device {environment['device']}; "
+            f"{versions}"
+        )
+        commits.setdefault(where, {})[environment["commit"] or "unknown"] = None
+    return "; ".join(
+        f"{where}; commit{'s' * (len(of_place) > 1)} {', '.join(of_place)}"
+        for where, of_place in commits.items()
     )
 
 
