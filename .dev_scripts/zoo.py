@@ -26,7 +26,8 @@ def read_zoo(repository: str | Path) -> dict[str, Any]:
     """Read the rows of the zoo.
 
     Raises:
-        ConfigError: a config of the repository has no row, or a row has no config.
+        ConfigError: a config of the repository has no row, a row has no config, or its
+            run is not there.
     """
     folder = Path(repository) / CONFIG_FOLDER
     zoo = load(folder / "model_zoo.yml")
@@ -37,4 +38,7 @@ def read_zoo(repository: str | Path) -> dict[str, Any]:
             f"{folder / 'model_zoo.yml'} and the configs beside it differ: "
             f"{', '.join(sorted(named ^ there))}"
         )
+    for row in rows_of(zoo):
+        if "run" in row and not Path(repository, row["run"]).is_file():
+            raise ConfigError(f"{row['config']} has no run {row['run']}")
     return zoo

@@ -25,7 +25,7 @@ _HEADER = (
     "params, M",
     "latency, s",
     "config",
-    "checkpoint",
+    "checkpoint or run",
 )
 
 
@@ -84,7 +84,7 @@ def _cells(row: dict[str, Any], measured: dict[str, Any]) -> list[str]:
         f"{counts['params'] / 1e6:.1f}",
         "–" if seconds is None else f"{seconds:.2f}",
         name if "::" in name else f"[config](./{name})",
-        "–",
+        f"[run](../../{row['run']})" if "run" in row else "–",
     ]
 
 

@@ -102,6 +102,18 @@ def test_a_config_without_a_row_is_named(copy_of_docs):
         read_zoo(copy_of_docs)
 
 
+def test_a_row_leads_to_its_run_and_a_run_that_is_gone_is_named(cells_of, copy_of_docs):
+    row = {"model": "m", "config": "m.py"}
+    column = "checkpoint or run"
+    assert cells_of(row)[column] == "–"
+    assert cells_of({**row, "run": "docs/a.json"})[column] == "[run](../../docs/a.json)"
+    rows = rows_of(read_zoo(copy_of_docs))
+    run = next(row["run"] for row in rows if "run" in row)
+    (copy_of_docs / run).unlink()
+    with pytest.raises(ConfigError, match=f"has no run {run}"):
+        read_zoo(copy_of_docs)
+
+
 def test_mim_finds_every_config(repository):
     root = repository / "mmdet_lite" / ".mim"
     (metafile,) = load(root / "model-index.yml")["Import"]
