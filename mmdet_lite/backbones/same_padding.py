@@ -27,12 +27,15 @@ class SameConv2d(Conv2dAdaptivePadding):
         """
         padding = []
         for axis in (1, 0):  # F.pad begins with the last.
-            stride = self.stride[axis]
+            size, stride = x.shape[2 + axis], self.stride[axis]
             reach = (self.kernel_size[axis] - 1) * self.dilation[axis] + 1
             if reach < stride:
                 return super().forward(x)
-            missing = reach - stride + -x.shape[2 + axis] % stride
-            padding += [missing // 2, missing - missing // 2]
+            # Written so that the size cancels where a graph leaves it open: what is
+            # left of it is ceil(size / stride), and does not double with every layer.
+            padded = ((size + stride - 1) // stride - 1) * stride + reach
+            before = (padded - size) // 2
+            padding += [before, padded - size - before]
         if self.kernel_size != (1, 1) or self.stride != (1, 1):
             x = F.pad(x, padding)
         return F.conv2d(

@@ -40,3 +40,14 @@ def test_a_captured_graph_pads_every_size_by_itself(kernel_size, stride):
         image = torch.randn(1, 2, *size)
         torch.testing.assert_close(exported(image), of_mmcv(image))
         torch.testing.assert_close(traced(image), of_mmcv(image))
+
+
+def test_the_size_that_a_graph_leaves_open_does_not_double_with_every_layer():
+    layers = torch.nn.Sequential(*(SameConv2d(2, 2, k, 2) for k in (3, 5, 3, 5, 3)))
+    dim = torch.export.Dim.DYNAMIC
+    program = torch.export.export(
+        layers, (torch.randn(1, 2, 200, 260),), dynamic_shapes=({2: dim, 3: dim},)
+    )
+    (output,) = program.graph.output_node().args[0]
+    heights, widths = (str(size) for size in output.meta["val"].shape[2:])
+    assert heights.count("s") == widths.count("s") == 1
