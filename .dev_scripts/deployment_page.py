@@ -54,6 +54,7 @@ def exports_table(measurements: list[dict[str, Any]]) -> str:
     """
     lines = []
     for measurement in measurements:
+        fixed = None if measurement["shape"] else measurement.get("batch")
         for runtime in dict.fromkeys(row["runtime"] for row in measurement["rows"]):
             rows = [row for row in measurement["rows"] if row["runtime"] == runtime]
             sizes = dict.fromkeys(
@@ -65,7 +66,8 @@ def exports_table(measurements: list[dict[str, Any]]) -> str:
                 [
                     f"{measurement['model']}, {measurement['name']}",
                     f"{measurement['format']}, "
-                    f"{'one size' if measurement['shape'] else 'any size'}",
+                    f"{'one size' if measurement['shape'] else 'any size'}"
+                    f"{f', batch {fixed}' if fixed else ''}",
                     f"{measurement['bytes'] / 1e6:.1f}",
                     runtime,
                     ", ".join(sizes),

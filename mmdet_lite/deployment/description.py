@@ -29,7 +29,8 @@ class Description:
         scale: (width, height) that an image has to fit into; None for images as they
             are.
         keep_ratio: whether resizing keeps the ratio of the sides.
-        shape: (height, width) of the image that the file takes; None for any.
+        shape: (height, width) of the images that the file takes; None for any.
+        batch: how many images it takes at once; None for any.
         version: of the package that wrote the file.
     """
 
@@ -38,6 +39,7 @@ class Description:
     scale: tuple[int, int] | None
     keep_ratio: bool
     shape: tuple[int, int] | None
+    batch: int | None = None
     version: str = __version__
 
     def metadata(self) -> dict[str, str]:
@@ -46,7 +48,10 @@ class Description:
 
 
 def describe(
-    cfg: Config, checkpoint_meta: dict[str, Any], shape: tuple[int, int] | None
+    cfg: Config,
+    checkpoint_meta: dict[str, Any],
+    shape: tuple[int, int] | None,
+    batch: int | None = None,
 ) -> Description:
     """Read what a file should say from a config and its checkpoint.
 
@@ -55,6 +60,8 @@ def describe(
         checkpoint_meta: ``meta`` of the checkpoint, whose classes are those of its
             training; else the config's data set names them.
         shape: (height, width) that the export is fixed to, or None.
+        batch: number of images that it is fixed to; None for any number of images of
+            any size, and for one image of a fixed size.
 
     Raises:
         ConfigError: the test pipeline does more to an image than a file can say.
@@ -66,6 +73,7 @@ def describe(
         scale=scale,
         keep_ratio=keep_ratio,
         shape=shape,
+        batch=1 if batch is None and shape is not None else batch,
     )
 
 

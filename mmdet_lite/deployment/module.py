@@ -131,7 +131,10 @@ class DetectorModule(nn.Module):
 
 
 def build_module(
-    cfg: Config, weights: str | Path, shape: tuple[int, int] | None
+    cfg: Config,
+    weights: str | Path,
+    shape: tuple[int, int] | None,
+    batch: int | None = None,
 ) -> tuple[DetectorModule, Description]:
     """Build a detector from its config and load its weights, every one of them.
 
@@ -139,6 +142,7 @@ def build_module(
         cfg: a whole config.
         weights: a checkpoint of mmengine.
         shape: (height, width) that the export is fixed to, or None.
+        batch: number of images; as :func:`~.description.describe`.
 
     Returns:
         tuple: the module, and what its file should say.
@@ -148,7 +152,7 @@ def build_module(
             config's model, or model or test pipeline cannot be exported.
     """
     checkpoint = read_mmengine(weights)
-    description = describe(cfg, checkpoint.get("meta") or {}, shape)
+    description = describe(cfg, checkpoint.get("meta") or {}, shape, batch)
     model = MODELS.build(without_pretrained_weights(cfg.model))
     module = DetectorModule(model)
     load_whole(model, checkpoint, weights)

@@ -26,10 +26,9 @@ def export_onnx(
     Args:
         module: the detector.
         path: file to write.
-        trace_shape: (height, width) of the image to trace with; it is the only one
-            that the file takes if ``description.shape`` says so. Otherwise height,
-            width and batch are open.
-        description: goes into the file's metadata.
+        trace_shape: (height, width) of the image to trace with.
+        description: goes into the file's metadata; what its ``shape`` and ``batch``
+            do not say is left open.
         opset: version of ONNX's operators, 16 or newer: older ones lack GridSample.
 
     Raises:
@@ -41,10 +40,9 @@ def export_onnx(
 
     if opset < 16:
         raise ConfigError(f"--opset must be 16 or newer for GridSample, but is {opset}")
-    axes = {
-        name: {0: "batch", **({2: "height", 3: "width"} if name == INPUT else {})}
-        for name in (INPUT, *OUTPUTS)
-    }
+    of_batch = {0: "batch"} if description.batch is None else {}
+    of_size = {2: "height", 3: "width"} if description.shape is None else {}
+    axes = {INPUT: of_batch | of_size, **dict.fromkeys(OUTPUTS, of_batch)}
     with ExitStack() as stack:
         # Of the exporter's own age, and of shape checks that hold while tracing.
         stack.enter_context(warnings.catch_warnings())
@@ -52,13 +50,13 @@ def export_onnx(
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         torch.onnx.export(
             module,
-            (torch.zeros(1, 3, *trace_shape, dtype=torch.uint8),),
+            (torch.zeros(description.batch or 1, 3, *trace_shape, dtype=torch.uint8),),
             str(path),
             dynamo=False,
             opset_version=opset,
             input_names=[INPUT],
             output_names=list(OUTPUTS),
-            dynamic_axes=axes if description.shape is None else None,
+            dynamic_axes=axes,
         )
     model = onnx.load(str(path))
     onnx.helper.set_model_props(model, description.metadata())

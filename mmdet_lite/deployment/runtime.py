@@ -30,7 +30,7 @@ class Detector(ABC):
 
     Attributes:
         description: what the file says of itself: ``model``, ``classes``, ``scale``,
-            ``keep_ratio``, ``shape`` and ``version``, as
+            ``keep_ratio``, ``shape``, ``batch`` and ``version``, as
             :class:`~mmdet_lite.deployment.description.Description` has them.
     """
 
@@ -40,24 +40,35 @@ class Detector(ABC):
         """Detect in images of one size.
 
         Args:
-            images: (batch, 3, height, width), uint8, BGR.
+            images: (batch, 3, height, width), uint8, BGR; black ones join them where
+                the file takes more at once.
 
         Returns:
             tuple: boxes (batch, num, 4) in pixels, (x1, y1, x2, y2); scores (batch,
             num), best first; labels (batch, num).
 
         Raises:
-            DeploymentError: the file takes no images of that size.
+            DeploymentError: the file takes no images of that size, or not so many.
         """
-        shape = self.description["shape"]
-        if shape is not None and images.shape != (1, 3, *shape):
+        shape, batch = self.description["shape"], batch_of(self.description)
+        number = len(images)
+        if (shape is not None and images.shape[1:] != (3, *shape)) or (
+            batch is not None and number > batch
+        ):
+            size = "any size" if shape is None else f"{shape[0]}×{shape[1]}"
+            count = {None: "any number of images", 1: "one image"}
             raise DeploymentError(
-                f"the file takes one image of {shape[0]}×{shape[1]} (height×width), "
-                f"but got {images.shape[0]} of {images.shape[2]}×{images.shape[3]}; "
-                "export it with --dynamic, or with --shape for that size"
+                f"the file takes {count.get(batch, f'{batch} images')} of {size} "
+                f"(height×width) at once, but got {number} of "
+                f"{images.shape[2]}×{images.shape[3]}; export it with --dynamic, or "
+                "with --shape and --batch-size for these"
             )
+        if batch is not None and number < batch:
+            black = np.zeros((batch - number, *images.shape[1:]), images.dtype)
+            images = np.concatenate([images, black])
         try:
-            return self.run(images)
+            boxes, scores, labels = self.run(images)
+            return boxes[:number], scores[:number], labels[:number]
         except Exception as error:  # Every runtime has errors of its own.
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise DeploymentError(
@@ -191,6 +202,11 @@ def runtimes_of(path: str | Path) -> list[str]:
 def operators_beside(path: Path) -> Path:
     """Where the library of a package's operators lies."""
     return path.with_suffix(".ops.so")
+
+
+def batch_of(description: dict[str, Any]) -> int | None:
+    """How many images a file takes; early ones of one size do not say it."""
+    return description.get("batch", 1 if description["shape"] else None)
 
 
 def find_images(names: Sequence[str | Path]) -> list[Path]:

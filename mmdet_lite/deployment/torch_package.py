@@ -18,14 +18,14 @@ _TRACE_BATCH = 2
 
 
 def capture(
-    module: DetectorModule, trace_shape: tuple[int, int], dynamic: bool
+    module: DetectorModule, trace_shape: tuple[int, int], description: Description
 ) -> torch.export.ExportedProgram:
     """Capture a detector as one graph, on the C++ kernels.
 
     Args:
         module: the detector, of a Lite type.
         trace_shape: (height, width) of the image to capture with.
-        dynamic: leave batch, height and width open.
+        description: what its ``shape`` and ``batch`` do not say is left open.
 
     Raises:
         ConfigError: the detector is no Lite one, or the C++ kernels are missing.
@@ -40,14 +40,17 @@ def capture(
     except BackendUnavailableError as error:
         raise ConfigError(f"--format torch: {error}") from error
     dim = torch.export.Dim.DYNAMIC
-    batch = _TRACE_BATCH if dynamic else 1
+    batch = description.batch or _TRACE_BATCH
+    sizes = {2: dim, 3: dim} if description.shape is None else {}
+    if description.batch is None:
+        sizes[0] = dim
     with ExitStack() as stack:
         stack.enter_context(force_backend(cpp))
         stack.enter_context(torch.no_grad())
         return torch.export.export(
             module,
             (torch.zeros(batch, 3, *trace_shape, dtype=torch.uint8),),
-            dynamic_shapes=({0: dim, 2: dim, 3: dim},) if dynamic else None,
+            dynamic_shapes=(sizes,),
             strict=True,
         )
 
@@ -80,7 +83,7 @@ def export_torch(
         raise ConfigError(
             f"--format torch needs PyTorch 2.6 or newer, not {torch.__version__}"
         )
-    program = capture(module, trace_shape, dynamic=description.shape is None)
+    program = capture(module, trace_shape, description)
     compile_and_package(
         program,
         package_path=str(path),

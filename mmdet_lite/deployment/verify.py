@@ -10,7 +10,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 
-from .runtime import Arrays, Detector, to_batch
+from .runtime import Arrays, Detector, batch_of, to_batch
 
 MAX_BOX, MAX_SCORE = 1e-2, 1e-4
 """How far boxes, in pixels, and scores may be from the model's."""
@@ -106,7 +106,8 @@ def verify(
     for height, width in [shape] if shape else _other_shapes(trace_shape):
         batch = to_batch([cv2.resize(image, (width, height)) for image in images])
         expected = [predict(model, image) for image in batch]
-        for size in {1, len(batch)} if shape is None else {1}:
+        fixed = batch_of(detector.description)
+        for size in sorted({1, len(batch)} if fixed is None else {fixed}):
             results: list[Arrays] = []
             for start in range(0, len(batch), size):
                 results += zip(*detector(batch[start : start + size]), strict=True)

@@ -33,6 +33,9 @@ def test_resizing_is_said(step, scale, keep_ratio):
 
 def test_images_may_come_as_they_are():
     assert describe(config_of(), {}, None).scale is None
+    assert describe(config_of(), {}, None).batch is None
+    assert describe(config_of(), {}, (96, 128)).batch == 1
+    assert describe(config_of(), {}, (96, 128), 4).batch == 4
     assert describe(Config({"model": {"type": "DINO"}}), {}, None).classes == ()
 
 

@@ -11,8 +11,8 @@ from mmdet_lite.deployment.verify import verify
 from mmdet_lite.errors import ConfigError
 
 
-def description(shape):
-    return Description("m", ("a", "b"), scale=(128, 96), keep_ratio=True, shape=shape)
+def description(shape, batch=None):
+    return Description("m", ("a", "b"), (128, 96), True, shape, batch)
 
 
 @pytest.fixture
@@ -37,6 +37,23 @@ def test_a_file_of_open_size_is_right_at_other_sizes(
     assert [row["batch"] for row in rows] == [1, 2, 1, 2]
     assert {tuple(row["image_shape"]) for row in rows} == {(78, 105), (142, 107)}
     assert all(row["objects"] > 10 for row in rows)
+    assert all(row["passed"] for row in rows), rows
+
+
+def test_a_file_of_so_many_images_is_right_at_other_sizes(small_config, tmp_path, onnx):
+    module = DetectorModule(tiny_model(small_config, "LiteDINO"))
+    path = tmp_path / "detector.onnx"
+    export_onnx(module, path, (96, 128), description(None, batch=2))
+    (image,) = onnx.load(str(path)).graph.input
+    sizes = [
+        size.dim_param or size.dim_value for size in image.type.tensor_type.shape.dim
+    ]
+    assert sizes == [2, 3, "height", "width"]
+    detector = load_detector(path)
+    images = [photograph(96, 128, seed).permute(1, 2, 0).numpy() for seed in (1, 2, 3)]
+    # The third goes with a black one.
+    rows = list(verify(module.model, detector, images, (96, 128)))
+    assert [(row["batch"], row["images"]) for row in rows] == [(2, 3), (2, 3)]
     assert all(row["passed"] for row in rows), rows
 
 

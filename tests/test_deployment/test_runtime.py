@@ -41,12 +41,13 @@ class OneObject(Detector):
         }
 
     def run(self, images):
-        height, width = images.shape[2:]
+        self.seen = images
+        number, _, height, width = images.shape
         box = [width / 2, 0, width, height]
         return (
-            np.array([[box, box]], dtype=np.float32),
-            np.array([[0.75, 0]], dtype=np.float32),
-            np.array([[0, 0]]),
+            np.array([[box, box]] * number, dtype=np.float32),
+            np.array([[0.75, 0]] * number, dtype=np.float32),
+            np.array([[0, 0]] * number),
         )
 
 
@@ -68,6 +69,20 @@ def test_images_of_a_size_that_the_file_does_not_take_are_refused():
     image = np.zeros((480, 640, 3), dtype=np.uint8)
     with pytest.raises(DeploymentError, match=r"one image of 96×128.*1 of 240×320"):
         detect(detector, image, score_threshold=0)
+    detector.description |= {"shape": None, "batch": 2}
+    with pytest.raises(DeploymentError, match=r"2 images of any size.*3 of 240×320"):
+        detector(np.zeros((3, 3, 240, 320), dtype=np.uint8))
+
+
+def test_black_images_fill_a_batch_and_nothing_of_them_is_found():
+    detector = OneObject()
+    detector.description["batch"] = 4
+    ones = np.ones((3, 3, 240, 320), dtype=np.uint8)
+    results = detector(ones)
+    assert [len(array) for array in results] == [3, 3, 3]
+    assert detector.seen.shape == (4, 3, 240, 320)
+    assert detector.seen[:3].all()
+    assert not detector.seen[3].any()
 
 
 def test_what_a_runtime_says_becomes_one_line():

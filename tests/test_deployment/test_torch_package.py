@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny import photograph, tiny_model
 
+from mmdet_lite.deployment.description import Description
 from mmdet_lite.deployment.module import DetectorModule
 from mmdet_lite.deployment.torch_package import capture
 from mmdet_lite.ops import available_backends
@@ -18,7 +19,8 @@ from mmdet_lite.ops import available_backends
 )
 def test_a_captured_graph_is_right_at_other_sizes(small_config, family):
     module = DetectorModule(tiny_model(small_config, family))
-    captured = capture(module, (96, 128), dynamic=True).module()
+    description = Description("m", (), scale=None, keep_ratio=True, shape=None)
+    captured = capture(module, (96, 128), description).module()
     images = torch.stack([photograph(97, 131, seed) for seed in (1, 2, 3)])
     with torch.no_grad():
         for actual, expected in zip(captured(images), module(images), strict=True):

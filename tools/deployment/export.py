@@ -23,7 +23,12 @@ from mmengine.logging import MMLogger
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.benchmark.environment import describe_environment, require_commit
 from mmdet_lite.benchmark.measurement import save_measurement
-from mmdet_lite.cli import add_model_arguments, exit_on_config_error, read_config
+from mmdet_lite.cli import (
+    add_model_arguments,
+    exit_on_config_error,
+    positive_int,
+    read_config,
+)
 from mmdet_lite.deployment.description import Description
 from mmdet_lite.deployment.module import DetectorModule, build_module
 from mmdet_lite.deployment.onnx_file import export_onnx
@@ -63,7 +68,13 @@ def parse_args() -> argparse.Namespace:
     sizes.add_argument(
         "--dynamic",
         action="store_true",
-        help="take any height, width and batch; the default without --shape",
+        help="take any height and width; the default without --shape",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=positive_int,
+        help="take so many images at once only; default: any number, but one image "
+        "with --shape",
     )
     parser.add_argument(
         "--opset", type=int, default=16, help="of ONNX, 16 or newer; default 16"
@@ -100,7 +111,7 @@ def export(args: argparse.Namespace, cfg: Config) -> tuple[DetectorModule, Descr
         raise ConfigError(
             f"--out must end in .onnx for --format onnx, but is {args.out}"
         )
-    module, description = build_module(cfg, args.weights, shape)
+    module, description = build_module(cfg, args.weights, shape, args.batch_size)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.format == "onnx":
         export_onnx(
@@ -166,6 +177,7 @@ def main() -> None:
             "name": args.name or Path(args.config).stem,
             "format": args.format,
             "shape": description.shape,
+            "batch": description.batch,
             "trace_shape": trace_shape_of(description),
             "bytes": size,
             "min_score": MIN_SCORE,
