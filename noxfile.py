@@ -24,7 +24,7 @@ TESTED = Path("requirements", "tested.txt")
 ONEDL = Path("requirements", "tested-onedl.txt")
 # Oldest of what requirements/ and setup.cfg allow, and NumPy and OpenCV of their time.
 OLDEST = (
-    *("mmcv==2.0.1", "mmengine==0.10.3"),
+    *("mmcv==2.1.0", "mmengine==0.10.3"),
     *("numpy==1.26.4", "opencv-python==4.9.0.80"),
 )
 NUMPY_1 = ("numpy==1.26.4", "opencv-python==4.11.0.86")

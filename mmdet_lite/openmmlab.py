@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 
 # The ranges of requirements/mminstall.txt, which an installed package lacks.
-REQUIREMENTS = {"mmengine": ">=0.10.3,<1", "mmcv": ">=2.0.1,<2.2", "mmdet": ">=3.3,<4"}
+REQUIREMENTS = {"mmengine": ">=0.10.3,<1", "mmcv": ">=2.1,<2.2", "mmdet": ">=3.3,<4"}
 # Builds what is not to be found among pip's own wheels, for the torch at hand.
 REBUILD = "--force-reinstall --no-deps --no-cache-dir"
 DOCTOR = "mmdet_lite.doctor"
@@ -63,7 +63,7 @@ def doctor_is_called() -> bool:
 
 
 def minimum(versions: str) -> str:
-    """The oldest version of a range: ``'2.0.1'`` of ``'>=2.0.1,<2.2'``."""
+    """The oldest version of a range: ``'2.1'`` of ``'>=2.1,<2.2'``."""
     return re.sub(r">=([^,]+).*", r"\1", versions)
 
 

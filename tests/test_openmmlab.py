@@ -68,7 +68,7 @@ def test_a_missing_mmcv_is_compiled_against_the_torch_at_hand(import_without):
     assert import_without("mmcv", "mmengine") == (
         "ImportError: mmdet_lite needs mmengine and mmcv, which pip does not install "
         'with it: pip install "setuptools<81" wheel && pip install '
-        '--no-build-isolation "mmengine>=0.10.3,<1" "mmcv>=2.0.1,<2.2"; '
+        '--no-build-isolation "mmengine>=0.10.3,<1" "mmcv>=2.1,<2.2"; '
         "python -m mmdet_lite.doctor says more"
     )
 

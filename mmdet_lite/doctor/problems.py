@@ -168,7 +168,7 @@ def _families(installation: Installation) -> set[str]:
 
 
 def _fits(version: str, needed: str) -> bool:
-    """Whether a version is in a range such as ``'>=2.0.1,<2.2'``."""
+    """Whether a version is in a range such as ``'>=2.1,<2.2'``."""
     bounds = re.findall(r"(>=|<)([\d.]+)", needed)
     return all(
         (_release(version) >= _release(bound)) == (operator == ">=")

@@ -83,7 +83,7 @@ def test_what_is_installed_is_listed(diagnose):
 def test_a_missing_mmcv(diagnose):
     said = diagnose(without(OPENMMLAB, "mmcv"), missing=["mmcv"])
     assert "wrong: mmcv is missing" in said
-    assert '--no-build-isolation "mmcv>=2.0.1,<2.2"' in said
+    assert '--no-build-isolation "mmcv>=2.1,<2.2"' in said
 
 
 def test_everything_is_missing(diagnose):
@@ -100,7 +100,7 @@ def test_an_mmcv_that_mmdet_refuses(diagnose):
         },
     )
     assert "fails: AssertionError: MMCV==2.2.0 is incompatible" in said
-    assert "wrong: mmcv 2.2.0 does not fit, mmcv>=2.0.1,<2.2 is needed" in said
+    assert "wrong: mmcv 2.2.0 does not fit, mmcv>=2.1,<2.2 is needed" in said
     assert said.count("wrong:") == 1
 
 
@@ -125,7 +125,7 @@ def test_an_mmcv_without_operators(diagnose):
 
 @pytest.mark.parametrize(
     ("versions", "command"),
-    [(OPENMMLAB, '"mmcv>=2.0.1,<2.2"'), (ONEDL, "onedl-mmcv==2.3.6")],
+    [(OPENMMLAB, '"mmcv>=2.1,<2.2"'), (ONEDL, "onedl-mmcv==2.3.6")],
     ids=["OpenMMLab", "onedl"],
 )
 def test_operators_of_another_torch(diagnose, versions, command):
