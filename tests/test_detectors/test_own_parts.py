@@ -118,6 +118,7 @@ def test_sizes_of_the_levels_do_not_outlive_a_pass(model):
 def test_threads_may_share_a_model(small_config):
     """Images of as many tokens in other shapes, at the same time."""
     model = MODELS.build(small_config(CONFIG).model).eval()
+    model.init_weights()
     shapes = [(64, 96), (96, 64)]
     batches = [batch_of(model, [shape], training=False) for shape in shapes]
     barrier = threading.Barrier(2)
