@@ -151,29 +151,42 @@ def require_whole_fit(fit: Fit) -> None:
         raise CheckpointMismatchError(f"it has {fit.summary()}; {'; '.join(faults)}")
 
 
-def load_whole(model: nn.Module, checkpoint: Mapping, source: str | Path) -> None:
-    """Load weights that make the model complete.
+def require_whole(
+    model: nn.Module, checkpoint: Mapping, source: str | Path
+) -> dict[str, Tensor]:
+    """Refuse a checkpoint whose weights do not make the model complete.
 
     Args:
-        model: it is changed.
+        model: as of :func:`fit_of`.
         checkpoint: what the file holds.
         source: the file's name, for the message.
+
+    Returns:
+        dict: the weights, as of :func:`weights_of`.
 
     Raises:
         CheckpointMismatchError: as :func:`require_whole_fit`; the message names the
             file.
         AttentionMismatchError: they are of the other kind of attention.
     """
-    weights = weights_of(checkpoint)
-    # Said first, because it knows what to do.
-    refuse_other_attention(model, weights, "")
     try:
+        weights = weights_of(checkpoint)
+        # Said first, because it knows what to do.
+        refuse_other_attention(unwrapped(model), weights, "")
         require_whole_fit(fit_of(model, weights))
     except CheckpointMismatchError as error:
         raise CheckpointMismatchError(
             f"{source} does not fit the model: {error}"
         ) from None
-    load_state_dict(model, weights)
+    return weights
+
+
+def load_whole(model: nn.Module, checkpoint: Mapping, source: str | Path) -> None:
+    """Load weights that make the model complete.
+
+    Args, and errors raised, as :func:`require_whole`; the model is changed.
+    """
+    load_state_dict(model, require_whole(model, checkpoint, source))
 
 
 def require_part_fit(fit: Fit, model: nn.Module) -> None:

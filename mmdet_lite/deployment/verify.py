@@ -102,11 +102,10 @@ def verify(
         dict: for a size and a batch ``image_shape``, ``batch``, ``images``,
         ``objects``, ``misses``, ``box``, ``score`` and ``passed``, over all images.
     """
-    shape = detector.description["shape"]
+    shape, fixed = detector.description["shape"], batch_of(detector.description)
     for height, width in [shape] if shape else _other_shapes(trace_shape):
         batch = to_batch([cv2.resize(image, (width, height)) for image in images])
         expected = [predict(model, image) for image in batch]
-        fixed = batch_of(detector.description)
         for size in sorted({1, len(batch)} if fixed is None else {fixed}):
             results: list[Arrays] = []
             for start in range(0, len(batch), size):

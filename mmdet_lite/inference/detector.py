@@ -7,12 +7,7 @@ from mmdet.apis import DetInferencer
 from mmengine.config import Config
 
 from ..checkpoint.files import read_mmengine
-from ..checkpoint.fit import (
-    CheckpointMismatchError,
-    fit_of,
-    require_whole_fit,
-    weights_of,
-)
+from ..checkpoint.fit import require_whole
 from ..datasets.class_names import classes_of_checkpoint, classes_of_config
 from ..errors import ConfigError
 
@@ -59,10 +54,7 @@ def load_detector(
             f"{len(classes)} classes: {', '.join(classes[:10])}"
         )
     detector = _Inferencer(cfg, str(weights), device, show_progress=False)
-    try:
-        require_whole_fit(fit_of(detector.model, weights_of(checkpoint)))
-    except CheckpointMismatchError as error:
-        raise ConfigError(f"{weights} does not fit the model: {error}") from error
+    require_whole(detector.model, checkpoint, weights)
     meta = detector.model.dataset_meta
     meta["classes"] = classes
     if isinstance(meta["palette"], list) and len(meta["palette"]) < len(classes):

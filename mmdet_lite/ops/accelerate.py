@@ -32,31 +32,12 @@ def fast_mmcv_operator(
     ``level_start_index``, which mmcv does not pass on.
     """
     sizes = value_spatial_shapes.prod(1)
-    return _of_one_dtype(
+    return FastMMCVFunction.apply(
         value,
         value_spatial_shapes,
         sizes.cumsum(0) - sizes,
         sampling_locations,
         attention_weights,
-    )
-
-
-def _of_one_dtype(
-    value: Tensor,
-    spatial_shapes: Tensor,
-    level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-) -> Tensor:
-    return multi_scale_deformable_attention(
-        value,
-        spatial_shapes,
-        level_start_index,
-        # Under autocast mmcv's module leaves them in different precisions.
-        sampling_locations.float()
-        if sampling_locations.dtype != value.dtype
-        else sampling_locations,
-        attention_weights.to(value.dtype),
     )
 
 
@@ -70,18 +51,21 @@ class FastMMCVFunction:
         value_level_start_index: Tensor,
         sampling_locations: Tensor,
         attention_weights: Tensor,
-        im2col_step: int,
+        im2col_step: int = 0,
     ) -> Tensor:
         """Args and result as :func:`mmdet_lite.ops.multi_scale_deformable_attention`.
 
         ``im2col_step``, how many images mmcv's kernels take at a time, is not needed.
         """
-        return _of_one_dtype(
+        return multi_scale_deformable_attention(
             value,
             value_spatial_shapes,
             value_level_start_index,
-            sampling_locations,
-            attention_weights,
+            # Under autocast mmcv's module leaves them in different precisions.
+            sampling_locations.float()
+            if sampling_locations.dtype != value.dtype
+            else sampling_locations,
+            attention_weights.to(value.dtype),
         )
 
 
