@@ -131,7 +131,7 @@ def test_files_that_do_not_serve_are_one_line(run, models, image, tmp_path):
         ([image], (lite, "none.pth"), "checkpoint does not exist: none.pth"),
         ([image], (lite, str(text)), "cannot be read as a checkpoint"),
         ([image], (lite, stock_weights), "holds weights of plain deformable"),
-        ([image], (stock, lite_weights), "does not fit the model: it has"),
+        ([image], (stock, lite_weights), "holds weights of key-aware deformable"),
         ([image], (plain, lite_weights), "does not fit the model: it has"),
     ):
         status, printed = run(*arguments, *top, model=model)
