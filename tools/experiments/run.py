@@ -69,7 +69,8 @@ def main() -> None:
             args.work_dir,
             args.jobs,
             args.threads,
-            say=lambda line: print(line, flush=True),
+            # In one write: those of two trainings that start together would mix.
+            say=lambda line: print(f"{line}\n", end="", flush=True),
         )
     if failed:
         raise SystemExit(f"{len(failed)} trainings failed: {', '.join(failed)}")
