@@ -1,4 +1,4 @@
-"""Importing this module makes every deformable model of mmdet faster on the CPU.
+"""Importing this module makes every deformable model of mmdet faster.
 
 The one switch, in a config of any of them::
 

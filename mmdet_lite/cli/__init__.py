@@ -8,6 +8,7 @@ from .config import (
     load_config,
     read_config,
 )
+from .device import existing_device
 from .epochs import set_epochs
 from .exit import exit_on_config_error
 from .image_size import set_image_size
@@ -26,6 +27,7 @@ __all__ = [
     "check_data",
     "data_sources",
     "draw_validation",
+    "existing_device",
     "exit_on_config_error",
     "innermost_dataset",
     "load_config",

@@ -11,6 +11,7 @@ import warnings
 
 import torch
 
+from ..cli import existing_device, exit_on_config_error, positive_int
 from .build import build_extension
 from .check import check_backends
 from .contract import FLOATING_DTYPES
@@ -28,7 +29,6 @@ def parse_args() -> argparse.Namespace:
     check = commands.add_parser("check", help="hold backends against the definition")
     check.add_argument(
         "--device",
-        type=torch.device,
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="where to run; default: the GPU if there is one",
     )
@@ -40,14 +40,14 @@ def parse_args() -> argparse.Namespace:
     )
     check.add_argument(
         "--shape",
-        type=int,
+        type=positive_int,
         nargs=2,
         default=(800, 1066),
         metavar=("H", "W"),
         help="height and width of the image; default 800 1066",
     )
     check.add_argument(
-        "--queries", type=int, help="of a call; default: as many as tokens"
+        "--queries", type=positive_int, help="of a call; default: as many as tokens"
     )
     commands.add_parser("build", help="compile the C++ kernels")
     return parser.parse_args()
@@ -83,9 +83,11 @@ def check(args: argparse.Namespace) -> bool:
         for backend in all_backends()
         if args.backend is None or backend.name in args.backend
     ]
+    with exit_on_config_error():
+        device = existing_device(args.device)
     ran: set[str] = set()
     right = True
-    for result in check_backends(chosen, args.device, tuple(args.shape), args.queries):
+    for result in check_backends(chosen, device, tuple(args.shape), args.queries):
         label = f"{result.backend:<10} {_name(result.dtype):<9} {result.kind:<28}"
         if result.why_not is not None:
             print(f"{label} not run: {result.why_not}", flush=True)

@@ -1,7 +1,8 @@
 """Try a backend once before trusting it: on a GPU nobody may have run it on yet."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor
@@ -37,6 +38,36 @@ def fault_of(
     Returns:
         str | None: what is wrong, in a line; None if nothing is. It is remembered.
     """
+    with _modes_of_its_own(device):
+        return _compare(key_aware, plain, device)
+
+
+@contextmanager
+def _modes_of_its_own(device: torch.device) -> Iterator[None]:
+    """Leave out what the first caller has switched on: the answer is for all.
+
+    In inference mode there are no gradients, of the definition on a GPU there are no
+    deterministic ones, and the example is drawn on the processor.
+    """
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    with ExitStack() as stack:
+        stack.callback(
+            torch.use_deterministic_algorithms, deterministic, warn_only=warn_only
+        )
+        torch.use_deterministic_algorithms(False)
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        stack.enter_context(torch.device("cpu"))
+        yield
+
+
+def _compare(
+    key_aware: Callable[..., Tensor],
+    plain: Callable[..., Tensor],
+    device: torch.device,
+) -> str | None:
+    """Arguments and result as :func:`fault_of`."""
     from .backends import reference
 
     arguments = example_arguments(_IMAGE_SHAPE, device=device)

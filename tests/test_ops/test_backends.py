@@ -123,6 +123,20 @@ def test_a_check_fails_where_what_was_asked_for_did_not_run():
     assert "mmcv did not run\nno backend ran on cpu\n" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--device", "xpu"), "error: --device xpu cannot be used: "),
+        (("--shape", 0, 64), "at least 1 is expected, but got '0'"),
+        (("--queries", 0), "at least 1 is expected, but got '0'"),
+    ],
+)
+def test_what_cannot_be_checked_is_a_line(arguments, message):
+    result = run_check(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr.splitlines()[-1]
+
+
 def test_a_check_fails_on_a_wrong_result(monkeypatch):
     wrong = Backend(
         name="wrong",

@@ -329,6 +329,13 @@ def test_predictions_of_zero_change_nothing(subject):
     subject.assert_same(results, expected)
 
 
+def test_samples_predicted_at_minus_infinity_have_no_weight(subject):
+    """The first of a row too, where a running maximum begins."""
+    case = subject.case("predicted logits", torch.float32, head_dims=32, points=2)
+    case.tensors["predicted_logits"][..., 0, :] = -torch.inf
+    subject.compare(case, torch.float32)
+
+
 def test_plain_is_the_operator_of_mmcv(subject):
     case = subject.case("plain", torch.float32, head_dims=32)
     expected = multi_scale_deformable_attn_pytorch(

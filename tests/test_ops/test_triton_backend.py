@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from operator_cases import KINDS, Case
 from python_process import run_python
 
 from mmdet_lite.ops import available_backends, dispatch, probe
-from mmdet_lite.ops.backends import mmcv
+from mmdet_lite.ops.backends import mmcv, reference
 from mmdet_lite.ops.backends import triton as triton_backend
 from mmdet_lite.ops.sizes import Sizes
 
@@ -198,6 +199,32 @@ class TestFallingThrough:
         assert dispatch.select_backend("auto", CUDA, torch.float32, sizes).name == (
             "triton"
         )
+
+
+@pytest.fixture
+def deterministic():
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def test_a_backend_is_tried_whatever_the_caller_has_switched_on(deterministic):
+    def run(operator, **arguments):
+        assert not torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_autocast_enabled("cpu")
+        return operator(**arguments)
+
+    operators = (
+        reference.key_aware_deformable_attention,
+        reference.multi_scale_deformable_attention,
+    )
+    probe.fault_of.cache_clear()
+    with torch.inference_mode(), torch.autocast("cpu"), torch.device("meta"):
+        tried = probe.fault_of(*(partial(run, each) for each in operators), CPU)
+    assert tried is None
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+    probe.fault_of.cache_clear()
 
 
 def test_a_backend_that_fails_is_named_once(monkeypatch):

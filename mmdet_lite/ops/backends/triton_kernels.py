@@ -163,7 +163,8 @@ def key_aware_forward(
 
     query = tl.load(query_ptr + place * head_dims + dim, mask=in_row, other=0.0)
     query = query.to(tl.float32) * (_LOG2_OF_E * head_dims**-0.5)
-    largest = tl.full([block, 1], float("-inf"), tl.float32)
+    # Finite: a first logit of -inf less -inf would be NaN.
+    largest = tl.full([block, 1], -3e38, tl.float32)
     total = tl.zeros([block, 1], tl.float32)
     output = tl.zeros([block, dims], tl.float32)
     for level in range(num_levels):
