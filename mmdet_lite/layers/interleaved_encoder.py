@@ -293,8 +293,8 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
         Given ``spatial_shapes`` as Python numbers it compiles without a graph break
         and a GPU never waits; from a tensor they have to be read first.
 
-        Under autocast without gradients the tokens stay in autocast's dtype from layer
-        to layer, where training keeps them in float32.
+        Under a processor's autocast without gradients the tokens stay in its dtype from
+        layer to layer, where training keeps them in float32.
 
         Args:
             query: (batch, num_tokens, embed_dims), the levels one after the other from
@@ -313,8 +313,13 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
         """
         tokens = query
         device_type = query.device.type
-        if torch.is_autocast_enabled(device_type) and not torch.is_grad_enabled():
-            # Of all that is not a matrix product, converting back and forth takes most.
+        # Of all that is not a matrix product, converting back and forth takes most. A
+        # GPU's autocast does it anyway: there each norm gives float32.
+        if (
+            device_type == "cpu"
+            and torch.is_autocast_enabled(device_type)
+            and not torch.is_grad_enabled()
+        ):
             dtype = torch.get_autocast_dtype(device_type)
             tokens, query_pos = query.to(dtype), query_pos.to(dtype)
         shared = self.shared_inputs(
@@ -373,8 +378,14 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
             device: where to put them.
 
         Returns:
-            Tensor: (batch, num_tokens, num_levels, 2), (x, y), normalised.
+            Tensor: (batch, num_tokens, num_levels, 2), (x, y), normalised; float32, or
+            float64 with ``valid_ratios``.
         """
+        # In a map's dtype, as mmdet's are without padding, half precision would round
+        # the widths of maps to cells next to them.
+        valid_ratios = valid_ratios.to(
+            torch.promote_types(valid_ratios.dtype, torch.float32)
+        )
         points = []
         for level, (height, width) in enumerate(spatial_shapes):
             x, y = cell_centres(height, width, device)

@@ -56,6 +56,18 @@ def test_reference_points_are_those_of_mmdet():
     assert actual.equal(expected)
 
 
+def test_reference_points_of_a_large_map_are_not_rounded():
+    """mmdet's ratios of images without padding have the maps' dtype under autocast."""
+    shapes = [(8, 375), (4, 188)]
+    expected, actual = (
+        LiteDetrTransformerEncoder.get_encoder_reference_points(
+            shapes, torch.ones(1, 2, 2, dtype=dtype), device="cpu"
+        )
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert actual.equal(expected)
+
+
 @pytest.mark.parametrize("num_high_levels", [1, 2, 3])
 @pytest.mark.parametrize(("updates", "blocks"), [(6, 1), (3, 2), (2, 3), (1, 6)])
 def test_each_layer_updates_the_tokens_of_its_kind(num_high_levels, updates, blocks):
