@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..arguments import require_count
 from ..errors import ConfigError
-from .module import DetectorModule
+from .module import DetectorModule, require_lite
 
 # Before a capture: kernels compile, libraries choose theirs, backends are tried.
 _WARM_UP_RUNS = 3
@@ -46,7 +47,8 @@ class CUDAGraphDetector:
             longest is dropped.
 
     Raises:
-        ConfigError: the module is not on a GPU.
+        ConfigError: the module is not on a GPU, or of another detector; or
+            ``max_graphs`` is not a positive integer.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class CUDAGraphDetector:
         dtype: torch.dtype | None = None,
         max_graphs: int = 8,
     ) -> None:
+        require_count("max_graphs", max_graphs)
+        require_lite(module.model, "a CUDA graph")
         device = module.mean.device
         if device.type != "cuda":
             raise ConfigError(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..checkpoint.files import read_mmengine
 from ..checkpoint.fit import load_whole
 from ..dense_heads import LiteDINOHead
+from ..detectors.lite_transformer import LiteTransformerMixin
 from ..errors import ConfigError
 from ..flops.counter import without_pretrained_weights
 from .description import Description, describe
@@ -157,6 +158,23 @@ def build_module(
     module = DetectorModule(model)
     load_whole(model, checkpoint, weights)
     return module, description
+
+
+def require_lite(model: BaseModel, what: str, instead: str = "") -> None:
+    """Refuse mmdet's own types, which ask tensors for sizes and so stop a capture.
+
+    Args:
+        model: the detector.
+        what: captures it, for the message.
+        instead: what else there is, for the message.
+
+    Raises:
+        ConfigError: the detector is of no Lite type.
+    """
+    if not isinstance(model, LiteTransformerMixin):
+        raise ConfigError(
+            f"mmdet's {type(model).__name__} stops {what}: take a Lite type{instead}"
+        )
 
 
 def _refuse_other(model: BaseModel) -> None:

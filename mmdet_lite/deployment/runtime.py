@@ -235,7 +235,8 @@ def picture_paths(images: Sequence[Path], out: Path) -> list[Path]:
     """Where the drawn pictures go, one for each image.
 
     Args:
-        images: paths, of which several may have one name.
+        images: paths, of which several may have one name; the picture of one whose
+            ending OpenCV does not write is a PNG.
         out: folder of the pictures.
 
     Raises:
@@ -243,10 +244,12 @@ def picture_paths(images: Sequence[Path], out: Path) -> list[Path]:
     """
     pictures: list[Path] = []
     for image in images:
-        picture, number = out / image.name, 1
+        drawn = bool(image.suffix) and cv2.haveImageWriter(image.name)
+        ending = image.suffix if drawn else ".png"
+        picture, number = out / f"{image.stem}{ending}", 1
         while picture in pictures:
             number += 1
-            picture = out / f"{image.stem}_{number}{image.suffix}"
+            picture = out / f"{image.stem}_{number}{ending}"
         pictures.append(picture)
     own = {image.resolve() for image in images}
     for picture in pictures:

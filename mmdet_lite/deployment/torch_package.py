@@ -6,11 +6,10 @@ from pathlib import Path
 
 import torch
 
-from ..detectors.lite_transformer import LiteTransformerMixin
 from ..errors import ConfigError
 from ..ops.dispatch import BackendUnavailableError, force_backend, select_backend
 from .description import Description
-from .module import DetectorModule
+from .module import DetectorModule, require_lite
 from .runtime import operators_beside
 
 # A graph that is captured for one image, or for a level of one cell, is for that only.
@@ -30,11 +29,7 @@ def capture(
     Raises:
         ConfigError: the detector is no Lite one, or the C++ kernels are missing.
     """
-    if not isinstance(module.model, LiteTransformerMixin):
-        raise ConfigError(
-            f"mmdet's {type(module.model).__name__} stops torch.export: take a Lite "
-            "type, or --format onnx"
-        )
+    require_lite(module.model, "torch.export", ", or --format onnx")
     try:
         cpp = select_backend("cpp", torch.device("cpu"), torch.float32)
     except BackendUnavailableError as error:

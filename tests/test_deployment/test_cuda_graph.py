@@ -30,9 +30,15 @@ def images_of(*shape):
     return torch.randint(256, shape, dtype=torch.uint8)
 
 
-def test_it_needs_a_gpu(module):
+def test_it_needs_a_lite_detector_a_gpu_and_room_for_a_graph(module, small_config):
     with pytest.raises(ConfigError, match="need a GPU, but the detector is on cpu"):
         CUDAGraphDetector(module)
+    with pytest.raises(ConfigError, match="max_graphs must be a positive integer"):
+        CUDAGraphDetector(module, max_graphs=0)
+    stock = small_config(CONFIG).model
+    stock.type = "DINO"
+    with pytest.raises(ConfigError, match="mmdet's DINO stops a CUDA graph"):
+        CUDAGraphDetector(DetectorModule(MODELS.build(stock)))
 
 
 class _Visitors(TorchDispatchMode):

@@ -122,7 +122,8 @@ def test_a_folder_gives_its_images_in_order(tmp_path):
 
 def test_pictures_replace_neither_images_nor_each_other(tmp_path):
     images = [Path("a/x.png"), Path("b/x.png"), Path("c/x.png"), Path("a/y.png")]
+    images += [Path("a/x"), Path("a/y.raw")]
     names = [path.name for path in picture_paths(images, tmp_path)]
-    assert names == ["x.png", "x_2.png", "x_3.png", "y.png"]
+    assert names == ["x.png", "x_2.png", "x_3.png", "y.png", "x_4.png", "y_2.png"]
     with pytest.raises(DeploymentError, match="would replace it: take another folder"):
         picture_paths(images, Path("b"))

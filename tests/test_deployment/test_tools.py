@@ -88,8 +88,36 @@ def test_an_onnx_file_is_exported_verified_and_run(repository, folder):
     assert result.stderr.startswith("error: the file takes one image of 96×128")
 
 
+def test_the_runner_may_lie_in_any_folder_and_names_a_file_in_its_way(
+    repository, tmp_path
+):
+    for name in ("tools/deployment/infer.py", "mmdet_lite/deployment/runtime.py"):
+        shutil.copy(repository / name, tmp_path)
+    # As in /app, two folders below the root of all paths.
+    shallow = f"""
+import pathlib, runpy, sys
+sys.argv = ["infer.py", *sys.argv[1:]]
+real = pathlib.Path.parents
+pathlib.Path.parents = property(lambda path: list(real.__get__(path))[:2])
+runpy.run_path({str(tmp_path / "infer.py")!r}, run_name="__main__")
+"""
+    photo, file = tmp_path / "a.png", tmp_path / "file"
+    cv2.imwrite(str(photo), photograph(96, 128, 1).permute(1, 2, 0).numpy())
+    file.write_text("in the way")
+    result = run(repository, "-c", shallow, "none.onnx", photo, "--out", file)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert str(file) in line
+
+
 def test_what_cannot_be_exported_is_said_in_a_line(repository, folder):
     here = folder("DINO")
+    (here / "file").write_text("in the way")
+    out = here / "file" / "a.onnx"
+    result = export(repository, here, "--format", "onnx", "--out", out)
+    assert result.returncode == 2
+    assert f"--out {here / 'file'} cannot be written to" in result.stderr
     result = export(repository, here, "--format", "torch", "--out", here / "a.pt2")
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1] == (

@@ -21,7 +21,12 @@ from mmengine.device import get_device
 
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.benchmark.measurement import save_measurement
-from mmdet_lite.cli import exit_on_config_error, read_config, require_writable_folder
+from mmdet_lite.cli import (
+    exit_on_config_error,
+    read_config,
+    require_writable_file,
+    require_writable_folder,
+)
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.inference import load_detector
 from mmdet_lite.visualization import (
@@ -143,6 +148,8 @@ def main() -> None:
         if args.dpi < 1:
             raise ConfigError(f"--dpi must be at least 1, but got {args.dpi}")
         require_writable_folder("--out", args.out)
+        if args.json:
+            require_writable_file("--json", args.json)
         images = {path.stem: read_image(path) for path in args.images}
         models = [
             load_detector(read_config(config), weights, args.device).model

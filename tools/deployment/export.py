@@ -28,6 +28,7 @@ from mmdet_lite.cli import (
     exit_on_config_error,
     positive_int,
     read_config,
+    require_writable_file,
 )
 from mmdet_lite.deployment.description import Description
 from mmdet_lite.deployment.module import DetectorModule, build_module
@@ -112,7 +113,6 @@ def export(args: argparse.Namespace, cfg: Config) -> tuple[DetectorModule, Descr
             f"--out must end in .onnx for --format onnx, but is {args.out}"
         )
     module, description = build_module(cfg, args.weights, shape, args.batch_size)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.format == "onnx":
         export_onnx(
             module, args.out, trace_shape_of(description), description, args.opset
@@ -162,6 +162,8 @@ def main() -> None:
             if not args.verify:
                 raise ConfigError("--json writes the figures of --verify: give images")
             require_commit(args.json, REPOSITORY)
+            require_writable_file("--json", args.json)
+        require_writable_file("--out", args.out)
         cfg = read_config(args.config, args.cfg_options)
         if args.verify:
             find_images(args.verify)

@@ -21,9 +21,10 @@ import cv2
 def load_runtime() -> ModuleType:
     """Load runtime.py by itself: its package would ask for mmdet."""
     here = Path(__file__).resolve()
-    places = [here.parent, here.parents[2] / "mmdet_lite/deployment"]
-    # Where the tools are installed with the package, it is around them.
-    places.append(here.parents[3] / "deployment")
+    # Beside it, in a checkout, or in the installed package around the tools; a copy
+    # need not lie that deep.
+    inside = ("mmdet_lite/deployment", "deployment")
+    places = [here.parent, *map(Path.joinpath, here.parents[2:4], inside)]
     for place in places:
         if (place / "runtime.py").is_file():
             break
@@ -60,9 +61,9 @@ def main() -> None:
     args = parse_args(runtime.RUNTIMES)
     try:
         paths = runtime.find_images(args.images)
-        detector = runtime.load_detector(args.model, args.runtime)
         pictures = runtime.picture_paths(paths, args.out)
         args.out.mkdir(parents=True, exist_ok=True)
+        detector = runtime.load_detector(args.model, args.runtime)
         results = {}
         for path, picture in zip(paths, pictures, strict=True):
             image = runtime.read_image(path)
@@ -71,7 +72,7 @@ def main() -> None:
             cv2.imwrite(str(picture), runtime.draw(image, objects))
             print(f"{path}: {len(objects)} objects")
         (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    except runtime.DeploymentError as error:
+    except (runtime.DeploymentError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
