@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from mmdet.utils import register_all_modules
+from mmengine.device import get_device
 from mmengine.logging import MMLogger
 
 from mmdet_lite.benchmark.accuracy import measure_accuracy
@@ -42,6 +43,7 @@ from mmdet_lite.benchmark.subjects import SUBJECTS
 from mmdet_lite.benchmark.training import measure_training
 from mmdet_lite.checkpoint.files import require_checkpoint
 from mmdet_lite.cli import (
+    existing_device,
     exit_on_config_error,
     positive_int,
     read_config,
@@ -69,8 +71,8 @@ def parse_args() -> argparse.Namespace:
     table = commands.add_parser("table", help="print a file's table in Markdown")
     table.add_argument("file", help="what --json wrote")
 
-    every = argparse.ArgumentParser(add_help=False)
-    every.add_argument(
+    kept = argparse.ArgumentParser(add_help=False)
+    kept.add_argument(
         "--json",
         nargs="?",
         const=".",
@@ -78,6 +80,7 @@ def parse_args() -> argparse.Namespace:
         help="write the measurement to this .json, or in this folder (by default the "
         "current one) to a file named after the machine",
     )
+    every = argparse.ArgumentParser(add_help=False, parents=[kept])
     every.add_argument("--repeats", type=positive_int, default=5, help="counted runs")
     every.add_argument(
         "--device",
@@ -184,20 +187,16 @@ def parse_args() -> argparse.Namespace:
         "--stock-type", help="model.type of mmdet's own model, to run beside"
     )
     accuracy = commands.add_parser(
-        "accuracy", parents=[shared], help="metrics in float32 and under autocast"
+        "accuracy", parents=[kept], help="metrics in float32 and under autocast"
     )
+    accuracy.add_argument(
+        "--threads", type=positive_int, help="processor threads of PyTorch"
+    )
+    # Where mmengine's Runner tests.
+    accuracy.set_defaults(device=get_device(), give_memory_back=False)
     accuracy.add_argument("--config", required=True, help="of the detector to test")
     accuracy.add_argument("--checkpoint", required=True, help="its weights")
     return parser.parse_args()
-
-
-def existing_device(name: str) -> torch.device:
-    """The device of a name, if there is one."""
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device {name} cannot be used: {reason}") from error
 
 
 def only_of_models(args: argparse.Namespace) -> dict[str, list[str]]:
@@ -223,15 +222,16 @@ def main() -> None:
     MMLogger.get_instance("mmengine").setLevel("ERROR")
     torch.manual_seed(SEED)
     several_sizes = args.command == "scaling"
+    timed = args.command != "accuracy"
     if args.threads and not several_sizes:
         torch.set_num_threads(args.threads)
     with exit_on_config_error():
         device = existing_device(args.device)
     if device.type == "cpu" and not args.give_memory_back:
         keep_freed_memory()
-    shape = () if several_sizes else tuple(args.shape)
-    batch = 1 if several_sizes else args.batch
-    if getattr(args, "bfloat16", None) or args.command == "accuracy":
+    shape = tuple(getattr(args, "shape", ()))
+    batch = getattr(args, "batch", 1)
+    if getattr(args, "bfloat16", None) or not timed:
         warn_of_slow_autocast(device.type)
     environment = describe_environment(device)
     with exit_on_config_error():
@@ -254,7 +254,7 @@ def main() -> None:
             rows = measure_scaling(
                 args.subject, args.sides, args.threads, device, args.repeats
             )
-        elif args.command == "accuracy":
+        elif not timed:
             require_checkpoint(args.checkpoint)
             rows = measure_accuracy(read_config(args.config), args.checkpoint)
         elif args.command == "training":
@@ -283,14 +283,16 @@ def main() -> None:
     measurement = {
         "kind": args.command,
         "command": f"python tools/benchmark.py {shlex.join(sys.argv[1:])}",
-        "image_shape": list(shape),
-        "batch": batch,
-        "repeats": args.repeats,
         "environment": environment,
         "rows": rows,
     }
-    if args.command != "accuracy":  # Nothing there is drawn at random.
-        measurement["seed"] = SEED
+    if timed:
+        measurement |= {
+            "image_shape": list(shape),
+            "batch": batch,
+            "repeats": args.repeats,
+            "seed": SEED,
+        }
     if args.json:
         save_measurement(path, measurement)
     print(markdown_of(measurement))

@@ -146,7 +146,10 @@ def _accuracy_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[st
         [
             row["subject"],
             row["dtype"],
-            *(f"{100 * row['metrics'][name]:.1f}" for name in metrics.values()),
+            *(
+                f"{100 * row['metrics'][name]:.1f}" if name in row["metrics"] else "–"
+                for name in metrics.values()
+            ),
         ]
         for row in rows
     ]

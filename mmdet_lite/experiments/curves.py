@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import ConfigError
 from .comparison import Run, select
 
 
@@ -18,6 +19,10 @@ def plot_curves(
         data: name of the data set.
         models: names, in the order of the legend.
         path: picture to write.
+
+    Raises:
+        ConfigError: a model was not run, runs do not say what each epoch reached, as
+            tests do not, or the path's ending is not a picture's.
     """
     from matplotlib.figure import Figure
 
@@ -25,6 +30,8 @@ def plot_curves(
     axes = figure.add_subplot()
     for model in models:
         chosen = select(runs, data, model)
+        if not all("by_epoch" in run for run in chosen):
+            raise ConfigError(f"{model} on {data} was tested once, not by epoch")
         curves = [
             {row["epoch"]: row["AP"] for row in run["by_epoch"]} for run in chosen
         ]
@@ -40,4 +47,7 @@ def plot_curves(
     axes.set(xlabel="epoch", ylabel=f"AP on {data}")
     axes.grid(alpha=0.3)
     axes.legend(title="model (seeds)", fontsize=8)
-    figure.savefig(path, dpi=120)
+    try:
+        figure.savefig(path, dpi=120)
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be written: {error}") from error

@@ -21,6 +21,11 @@ from ..errors import ConfigError
 
 IOU_ON_OBJECT = 0.5
 """From this IoU on a proposal is one of an object."""
+# Settings of a data loader that only one with workers takes.
+_OF_WORKERS = (
+    *("num_workers", "persistent_workers", "prefetch_factor", "timeout"),
+    "multiprocessing_context",
+)
 
 
 def count_proposals(
@@ -59,9 +64,12 @@ def count_proposals(
     if checkpoint is not None:
         load_whole(model, read_mmengine(checkpoint), checkpoint)
     model.eval()
-    loader = Runner.build_dataloader(
-        {**cfg.test_dataloader, "num_workers": 0, "persistent_workers": False}
-    )
+    loader_cfg = {
+        name: value
+        for name, value in cfg.test_dataloader.items()
+        if name not in _OF_WORKERS
+    }
+    loader = Runner.build_dataloader({**loader_cfg, "num_workers": 0})
     objects_of = _objects_by_image(loader.dataset)
     num_levels = model.num_feature_levels
     of_all, on_objects = torch.zeros(2, num_levels, dtype=torch.int64)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
+from mmengine.device import get_device
 
 from ..benchmark.environment import describe_environment
 from ..errors import ConfigError
@@ -38,10 +39,11 @@ def record_of(
 
     Returns:
         dict: ``model``, ``data``, ``seed``; the last epoch's metrics in per cent, None
-        where no box has that size; ``by_class``, its AP of each class where the
-        evaluator is ``classwise``; ``epochs``; ``by_epoch``, the metrics after every
-        epoch; ``losses``, pairs of iteration and loss; ``seconds`` in all,
-        ``peak_memory`` in bytes, ``threads``, ``interruptions``;
+        where no box has that size or ``metric_items`` leaves it out; ``by_class``, its
+        AP of each class where the evaluator is ``classwise``; ``epochs``; ``by_epoch``,
+        the metrics after every epoch; ``losses``, pairs of iteration and loss;
+        ``seconds`` in all, ``peak_memory`` of the host in bytes, ``threads``,
+        ``interruptions``;
         ``image_shape`` of the test images, ``gflops``, ``encoder_gflops`` and
         ``params`` at that shape; ``environment``; ``config`` as text.
 
@@ -113,14 +115,14 @@ def retest_record_of(
         "by_class": _by_class(evaluations[-1]),
         "encoder_gflops": trained["encoder_gflops"],
         "options": options,
-        "environment": describe_environment(torch.device("cpu")),
+        "environment": describe_environment(torch.device(get_device())),
     }
 
 
 def _metrics_of(line: dict[str, Any]) -> dict[str, float | None]:
-    """In per cent; COCO's -1, which is no object of that size, becomes None."""
+    """In per cent; None for COCO's -1, no object of that size, and if not asked for."""
     return {
-        name: None if line[key] < 0 else round(100 * line[key], 1)
+        name: None if line.get(key, -1) < 0 else round(100 * line[key], 1)
         for name, key in METRICS.items()
     }
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 
 from ..benchmark.environment import describe_environment
 from ..benchmark.measurement import load_measurement, save_measurement
@@ -144,7 +145,7 @@ def train_cell(cell: Cell, work_dir: str | Path, threads: int) -> dict[str, Any]
     part: dict[str, Any] = {
         "started": time.time(),
         "environment": {
-            **describe_environment(torch.device("cpu")),
+            **describe_environment(torch.device(get_device())),
             "threads": threads,
         },
     }

@@ -131,7 +131,7 @@ def _config_of(work_dir: Path) -> Config:
 
 def _classes_of(cfg: Config) -> list[str]:
     """Names of the classes that the config gives its test set, if it does."""
-    dataset_cfg = cfg.get("test_dataloader", {}).get("dataset")
+    dataset_cfg = (cfg.get("test_dataloader") or {}).get("dataset")
     if dataset_cfg is None:
         return []
     classes = innermost_dataset(dataset_cfg).get("metainfo", {}).get("classes") or ()
@@ -160,9 +160,11 @@ def _draw_losses(ax: Any, losses: list[dict[str, Any]]) -> None:
 
 def _draw_metrics(ax: Any, evaluations: list[dict[str, Any]]) -> None:
     for name, key in METRICS.items():
-        # COCO says -1 where no object has the size.
+        # COCO says -1 where no object has the size; a config may ask for some only.
         points = [
-            (line["step"], 100 * line[key]) for line in evaluations if line[key] >= 0
+            (line["step"], 100 * line[key])
+            for line in evaluations
+            if line.get(key, -1) >= 0
         ]
         if points:
             ax.plot(*zip(*points, strict=True), marker=".", label=name)

@@ -46,6 +46,8 @@ def read(repository, digits_root, tmp_path, monkeypatch):
         cfg = read_config(str(repository / "configs" / "lite_detr" / name), options)
         cfg.model.decoder.num_layers = 1
         cfg.test_dataloader.dataset.pipeline[1].scale = (128, 128)
+        # What only workers have does not matter.
+        cfg.test_dataloader.prefetch_factor = 4
         return cfg
 
     return call

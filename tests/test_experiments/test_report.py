@@ -178,6 +178,14 @@ def test_runs_are_read_from_a_folder_and_drawn(tmp_path):
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
+def test_what_cannot_be_drawn_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="Format 'cat' is not supported"):
+        plot_curves(RUNS, "cells", ["dino"], tmp_path / "curves.cat")
+    tested = [{k: v for k, v in run.items() if k != "by_epoch"} for run in RUNS]
+    with pytest.raises(ConfigError, match="dino on cells was tested once"):
+        plot_curves(tested, "cells", ["dino"], tmp_path / "curves.png")
+
+
 def test_the_page_of_evidence_says_what_its_runs_say(repository, tmp_path):
     docs = tmp_path / "docs"
     shutil.copytree(repository / "docs", docs)

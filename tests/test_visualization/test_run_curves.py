@@ -99,6 +99,14 @@ def test_a_run_without_evaluation_has_its_loss_drawn(run, tmp_path):
     assert "no AP by epoch" in plot_run(run, tmp_path / "run.png")[0]
 
 
+def test_metrics_that_the_evaluator_left_out_are_not_drawn(run, tmp_path):
+    (scalars,) = run.glob("*/vis_data/scalars.json")
+    lines = [{"loss": 5.0, "step": 1}, {"coco/bbox_mAP": 0.1, "step": 1}]
+    scalars.write_text("\n".join(map(json.dumps, lines)))
+    plot_run(run, tmp_path / "run.png")
+    assert (tmp_path / "run.png").is_file()
+
+
 def test_what_cannot_be_drawn_is_refused(run, tmp_path):
     with pytest.raises(ConfigError, match="holds no log of a training"):
         plot_run(tmp_path, tmp_path / "run.png")

@@ -3,9 +3,9 @@
     python tools/experiments/retest.py docs/evidence/grid.yml docs/evidence/runs-nms \
         --cfg-options model.test_cfg.nms.type=nms model.test_cfg.nms.iou_threshold=0.8
 
-The results are JSON files in the folder that is named second;
-tools/experiments/report.py reads them as it reads those of the trainings, whose
-checkpoints must still lie in the work dir.
+The results are JSON files in the folder that is named second, of which
+tools/experiments/report.py makes tables as of those of the trainings. The checkpoints
+of these must still lie in the work dir.
 """
 
 import argparse
