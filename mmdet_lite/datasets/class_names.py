@@ -25,11 +25,33 @@ def classes_of_config(cfg: Config) -> tuple[str, ...]:
     Args:
         cfg: a whole config.
     """
-    dataset_cfg = cfg.get("test_dataloader", {}).get("dataset")
+    dataset_cfg = (cfg.get("test_dataloader") or {}).get("dataset")
     if dataset_cfg is None:
         return ()
     dataset = without_data(innermost_dataset(dataset_cfg))
     return _as_tuple(dataset.metainfo.get("classes") or ())
+
+
+def numbers_of_classes(model: Any, name: str = "model") -> dict[str, int]:
+    """How many classes the box heads of a model tell apart, by their names.
+
+    Args:
+        model: its config, or a part of it.
+        name: of the part.
+    """
+    if isinstance(model, list | tuple):
+        parts = [(f"{name}[{index}]", part) for index, part in enumerate(model)]
+    elif isinstance(model, dict):
+        parts = [(f"{name}.{key}", part) for key, part in model.items()]
+        if "bbox_head" in name.rpartition(".")[2] and "num_classes" in model:
+            return {f"{name}.num_classes": model["num_classes"]}
+    else:
+        return {}
+    return {
+        head: number
+        for inner, part in parts
+        for head, number in numbers_of_classes(part, inner).items()
+    }
 
 
 def _as_tuple(classes: Any) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def set_faulty_data(cfg: Config, faulty: str | None = None) -> None:
     """
     loader = cfg.get("train_dataloader") or {}
     found = 0
-    joined = list(_innermost_datasets(loader.get("dataset", ConfigDict())))
+    joined = list(innermost_datasets(loader.get("dataset", ConfigDict())))
     for dataset_cfg in joined:
         if type_name(dataset_cfg) == CocoDataset.__name__:
             # Whose registry has it is said, as default_scope may be another.
@@ -101,7 +101,7 @@ def innermost_dataset(dataset_cfg: ConfigDict) -> ConfigDict:
     Raises:
         ConfigError: there are several.
     """
-    found = list(_innermost_datasets(dataset_cfg))
+    found = list(innermost_datasets(dataset_cfg))
     if len(found) != 1:
         raise ConfigError(
             f"one data set is expected, but {dataset_cfg.get('type')} joins "
@@ -138,12 +138,12 @@ def without_data(dataset_cfg: ConfigDict) -> BaseDataset:
     return DATASETS.build({**dataset_cfg, "lazy_init": True, "pipeline": []})
 
 
-def _innermost_datasets(dataset_cfg: ConfigDict) -> Iterator[ConfigDict]:
+def innermost_datasets(dataset_cfg: ConfigDict) -> Iterator[ConfigDict]:
     if "dataset" in dataset_cfg:
-        yield from _innermost_datasets(dataset_cfg.dataset)
+        yield from innermost_datasets(dataset_cfg.dataset)
     elif "datasets" in dataset_cfg:
         for inner_cfg in dataset_cfg.datasets:
-            yield from _innermost_datasets(inner_cfg)
+            yield from innermost_datasets(inner_cfg)
     else:
         yield dataset_cfg
 
@@ -152,7 +152,7 @@ def _sources_in(dataset_cfg: Any, split: str) -> Iterator[DataSource]:
     where = f"{split}_dataloader"
     if not isinstance(dataset_cfg, dict):
         raise ConfigError(f"{where}.dataset must be a dict, but is {dataset_cfg!r}")
-    joined = list(_innermost_datasets(dataset_cfg))
+    joined = list(innermost_datasets(dataset_cfg))
     for inner_cfg in joined:
         if not reads_coco(class_of(inner_cfg, DATASETS)):
             continue

@@ -1,6 +1,8 @@
 """What of a data set lies on this machine, where it can be looked at."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from mmdet.datasets import CocoDataset
@@ -21,6 +23,22 @@ def is_local(path: str, backend_args: Mapping[str, Any] | None = None) -> bool:
     """
     backend = (backend_args or {}).get("backend")
     return backend in _LOCAL if backend is not None else "://" not in path
+
+
+def files_below(folder: str | Path) -> Iterator[Path]:
+    """Files of a folder and of those inside, of linked ones too, each folder once."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        # A link may lead to a folder that is around it.
+        seen.add(os.path.realpath(place))
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if os.path.realpath(os.path.join(place, name)) not in seen
+        ]
+        for path in (Path(place, name) for name in names):
+            if path.is_file():
+                yield path
 
 
 def image_reader(

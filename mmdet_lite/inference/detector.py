@@ -8,7 +8,12 @@ from mmengine.config import Config
 
 from ..checkpoint.files import read_mmengine
 from ..checkpoint.fit import require_whole
-from ..datasets.class_names import classes_of_checkpoint, classes_of_config
+from ..datasets.class_names import (
+    classes_of_checkpoint,
+    classes_of_config,
+    numbers_of_classes,
+)
+from ..datasets.data_sources import innermost_datasets
 from ..errors import ConfigError
 
 
@@ -17,7 +22,8 @@ def load_detector(
 ) -> DetInferencer:
     """Build mmdet's ``DetInferencer``, and refuse weights that do not fit.
 
-    The names of the classes are the checkpoint's, or those of the config's test set
+    Images are read as those of the config's test set, the first of several, or of its
+    validation set. The names of the classes are the checkpoint's, or those of that set
     where the checkpoint has none.
 
     Args:
@@ -30,13 +36,14 @@ def load_detector(
 
     Raises:
         ConfigError: there is no such device, the checkpoint cannot be read or does not
-            fit the model, the model needs texts, or the number of class names is not
-            the model's.
+            fit the model, the model needs texts, the number of class names is not the
+            model's, or the config says nowhere how test images are read.
     """
     if device is not None:
         _require_device(device)
     checkpoint = read_mmengine(weights)
     cfg = Config(cfg.to_dict())
+    cfg.test_dataloader = _loader_of_images(cfg)
     if "language_model" in cfg.model:
         raise ConfigError(
             f"{cfg.model.type} finds what texts name: call mmdet's DetInferencer with "
@@ -46,13 +53,12 @@ def load_detector(
     visualizer["vis_backends"] = None  # Nothing is logged.
     cfg.visualizer = visualizer
     classes = classes_of_checkpoint(checkpoint.get("meta")) or classes_of_config(cfg)
-    heads = cfg.model.get("bbox_head", {})
-    num_classes = None if isinstance(heads, list) else heads.get("num_classes")
-    if num_classes is not None and len(classes) != num_classes:
-        raise ConfigError(
-            f"model.bbox_head.num_classes is {num_classes}, but there are names of "
-            f"{len(classes)} classes: {', '.join(classes[:10])}"
-        )
+    for name, number in numbers_of_classes(cfg.model).items():
+        if len(classes) != number:
+            raise ConfigError(
+                f"{name} is {number}, but there are names of {len(classes)} classes: "
+                f"{', '.join(classes[:10])}"
+            )
     detector = _Inferencer(cfg, str(weights), device, show_progress=False)
     require_whole(detector.model, checkpoint, weights)
     meta = detector.model.dataset_meta
@@ -70,6 +76,17 @@ class _Inferencer(DetInferencer):
         meta = checkpoint.get("meta") or {}
         checkpoint["meta"] = {k: v for k, v in meta.items() if v is not None}
         super()._load_weights_to_model(model, checkpoint, cfg)
+
+
+def _loader_of_images(cfg: Config) -> dict:
+    """A loader of one data set, as mmdet's inferencer wants it."""
+    loader = cfg.get("test_dataloader") or cfg.get("val_dataloader")
+    if loader is None:
+        raise ConfigError(
+            "the config has neither test_dataloader nor val_dataloader, whose pipeline "
+            "would say how images are read"
+        )
+    return {**loader, "dataset": next(innermost_datasets(loader.dataset))}
 
 
 def _require_device(device: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
+from ..datasets.local_files import files_below
 from ..errors import ConfigError
 
 VIDEO_EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
@@ -74,13 +75,22 @@ def find_sources(inputs: Iterable[str | Path], out: str | Path) -> list[Source]:
             target = next(
                 path for path in _targets(name, is_video) if path not in taken
             )
-            if (Path(out) / target).resolve() == file.resolve():
-                raise ConfigError(
-                    f"what is drawn of {file} would replace it: name another --out"
-                )
             taken.add(target)
             sources.append(Source(file, target, is_video))
+    _refuse_replacing(sources, Path(out))
     return sources
+
+
+def _refuse_replacing(sources: list[Source], out: Path) -> None:
+    own = {source.path.resolve(): source.path for source in sources}
+    for source in sources:
+        replaced = own.get((out / source.target).resolve())
+        if replaced is not None:
+            which = "it" if replaced == source.path else str(replaced)
+            raise ConfigError(
+                f"what is drawn of {source.path} would replace {which}: name another "
+                "--out"
+            )
 
 
 def _kind(path: Path) -> str | None:
@@ -94,9 +104,8 @@ def _files_of(folder: Path, out: Path) -> list[Path]:
     results = [(out / name).resolve() for name in _FOLDERS]
     return [
         file
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-        and _kind(file)
+        for file in sorted(files_below(folder))
+        if _kind(file)
         and not file.name.startswith(".")
         and not any(file.resolve().is_relative_to(result) for result in results)
     ]

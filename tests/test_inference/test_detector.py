@@ -23,6 +23,27 @@ def test_names_of_classes_come_from_the_config_where_weights_have_none(
     assert detector.model.dataset_meta["classes"] == tuple("0123456789")
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_a_config_without_one_test_set_tells_how_images_are_read(
+    digits_config, weights, several
+):
+    cfg = deepcopy(digits_config)
+    if several:
+        dataset = cfg.test_dataloader.dataset
+        joined = {"type": "ConcatDataset", "datasets": [dataset, dataset]}
+        cfg.test_dataloader.dataset = joined
+    else:
+        cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
+    image = np.zeros((128, 128, 3), np.uint8)
+    found = load_detector(cfg, weights, "cpu")(image)["predictions"][0]
+    cfg.test_dataloader = digits_config.val_dataloader
+    expected = load_detector(cfg, weights, "cpu")(image)["predictions"][0]
+    assert several or found == expected
+    cfg.test_dataloader = cfg.val_dataloader = None
+    with pytest.raises(ConfigError, match="neither test_dataloader nor"):
+        load_detector(cfg, weights, "cpu")
+
+
 NAMES = tuple("abcdefghij")
 DIGITS = tuple("0123456789")
 

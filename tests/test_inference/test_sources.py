@@ -52,6 +52,22 @@ def test_a_file_is_not_replaced_by_what_is_drawn_of_it(tree):
         find_sources([tree / "pictures"], tree)
 
 
+def test_a_file_is_not_replaced_by_what_is_drawn_of_another(tree):
+    """It would be detected in too, with the other's drawing in its place."""
+    (tree / "sub").rename(tree / "pictures")
+    files = [tree / "a.png", tree / "pictures" / "a.png"]
+    with pytest.raises(ConfigError, match=r"in/a\.png would replace .*pictures/a\.png"):
+        find_sources(files, tree)
+
+
+def test_linked_folders_are_looked_into_once(tree, tmp_path):
+    (tree / "sub").rename(tmp_path / "elsewhere")
+    (tree / "sub").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "around").symlink_to(tree)
+    assert ("pictures/sub/a.png", False) in paths(find_sources([tree], tmp_path / "o"))
+    assert len(find_sources([tree], tmp_path / "o")) == 4
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
