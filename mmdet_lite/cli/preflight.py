@@ -16,6 +16,7 @@ from mmdet.registry import METRICS
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from ..datasets.class_names import numbers_of_classes
 from ..datasets.coco_file import forget_annotation_files, read_annotation_file
 from ..datasets.coco_problems import annotation_problems
 from ..datasets.data_sources import DataSource, data_sources
@@ -186,18 +187,18 @@ def _empty_splits(
 
 def _model_problems(cfg: Config, source: DataSource) -> list[Problem]:
     model = cfg.get("model", {})
-    bbox_head = model.get("bbox_head", {})
     # A model that is told its classes in words takes any number of them.
-    if "language_model" in model or not isinstance(bbox_head, dict):
+    if "language_model" in model or source.classes is None:
         return []
-    num_classes = bbox_head.get("num_classes")
-    if source.classes is None or num_classes in (None, len(source.classes)):
-        return []
-    message = (
-        f"model.bbox_head.num_classes is {num_classes}, but the data set of "
-        f"{source.where} has {len(source.classes)} classes: {listed(source.classes)}"
-    )
-    return [Problem(CLASSES, message)]
+    return [
+        Problem(
+            CLASSES,
+            f"{name} is {number}, but the data set of {source.where} has "
+            f"{len(source.classes)} classes: {listed(source.classes)}",
+        )
+        for name, number in numbers_of_classes(model).items()
+        if number != len(source.classes)
+    ]
 
 
 def _check_evaluators(cfg: Config, split: str) -> None:

@@ -56,7 +56,8 @@ def _read(path: Path) -> Any:
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        return json.loads(path.read_bytes())
+        # Bytes may be of any encoding, where pycocotools takes UTF-8 only.
+        return json.loads(path.read_bytes().decode())
     except RecursionError:
         raise ConfigError(f"{path} is not readable as JSON: nested too deep") from None
     except (ValueError, OSError) as error:

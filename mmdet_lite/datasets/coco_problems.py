@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from .coco_tables import class_problems, is_id, names_by_id, table_problems
 from .problems import (
     BACKGROUND,
@@ -14,6 +16,7 @@ from .problems import (
     EMPTY_IMAGE,
     NO_BOX,
     NOT_COCO,
+    UNSORTED_IDS,
     UNUSED_BOX,
     UNUSED_IMAGE,
     ZERO_ID,
@@ -60,6 +63,8 @@ def annotation_problems(
     names = names_by_id(content["categories"])
     if classes is not None:
         problems += class_problems(list(names.values()), classes, complete)
+    if scored and np.unique(list(names)).tolist() != list(names):
+        problems.append(Problem(UNSORTED_IDS, f"they are {listed(names)}"))
     min_size = filter_cfg.get("min_size", 0)
     sizes: dict[Any, tuple[float, float]] = {}
     problems += _image_problems(content["images"], sizes, min_size)

@@ -108,6 +108,12 @@ BACKGROUND = Kind(
     "others beside it have boxes",
     Level.NOTE,
 )
+UNSORTED_IDS = Kind(
+    "categories whose ids do not ascend",
+    "sort the categories of all files by id: COCO's evaluation does so by itself, and "
+    "with classwise=True mmdet prints the AP of a class under another's name",
+    Level.NOTE,
+)
 ZERO_ID = Kind(
     "an annotation with id 0",
     "number the annotations from 1: COCO's evaluation takes a match with 0 for none",

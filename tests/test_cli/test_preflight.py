@@ -1,6 +1,7 @@
 """Faults of data are found before anything is built, and named."""
 
 import json
+import re
 
 import pytest
 from mmdet.evaluation import CocoMetric
@@ -78,6 +79,24 @@ def test_num_classes_that_disagrees_is_refused(tmp_path, content):
         ConfigError, match=r"num_classes is 80.*2 classes: 'cat', 'dog'"
     ):
         check_data(make_config(tmp_path, content, num_classes=80))
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ({"roi_head": {"bbox_head": {}}}, "model.roi_head.bbox_head.num_classes"),
+        ({"roi_head": {"bbox_head": [{}]}}, "model.roi_head.bbox_head[0].num_classes"),
+        ({"detector": {"bbox_head": {}}}, "model.detector.bbox_head.num_classes"),
+    ],
+)
+def test_every_box_head_has_the_classes_of_the_data(tmp_path, content, model, name):
+    """With one class less, the last one would be trained as background."""
+    cfg = make_config(tmp_path, content)
+    cfg.model = model
+    head = next(iter(cfg.model.values())).bbox_head
+    (head[0] if isinstance(head, list) else head).num_classes = 1
+    with pytest.raises(ConfigError, match=re.escape(f"{name} is 1, but the data set")):
+        check_data(cfg)
 
 
 def test_a_model_that_is_told_its_classes_may_have_another_number(tmp_path, content):

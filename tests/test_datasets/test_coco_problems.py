@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mmdet_lite.cli import check_data, read_config, use_own_data
+from mmdet_lite.datasets.coco_file import read_annotation_file
 from mmdet_lite.datasets.coco_problems import (
     annotation_problems,
     without_faulty_rows,
@@ -50,6 +51,22 @@ def messages(content, classes=("cat", "dog"), **kwargs):
 def test_a_faultless_file_has_no_problems(content):
     assert annotation_problems(content, ("cat", "dog"), scored=True) == []
     assert annotation_problems(content, ("dog",)) == []
+
+
+def test_categories_that_are_scored_in_another_order_are_noted(content):
+    content["categories"].reverse()
+    problems = annotation_problems(content, ("dog", "cat"), scored=True)
+    assert [problem.message for problem in problems] == ["they are 2, 1"]
+    assert serious(problems) == []
+    assert annotation_problems(content, ("dog", "cat")) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_that_pycocotools_cannot_read_is_refused(content, tmp_path, encoding):
+    file = tmp_path / "train.json"
+    file.write_text(json.dumps(content), encoding=encoding)
+    with pytest.raises(ConfigError, match=r"train\.json is not readable as JSON"):
+        read_annotation_file(file)
 
 
 @pytest.mark.parametrize(

@@ -386,7 +386,24 @@ def test_what_is_there_is_not_written_over(tmp_path):
     root = one_picture(tmp_path / "yolo", "0 0.5 0.5 0.1 0.1")
     with pytest.raises(ConfigError, match="empty or new"):
         convert(root, root)
-    # Folders inside of a set may use a name twice.
-    put(root / "train" / "images" / "more" / "a.png", np.zeros((8, 8, 3), "uint8"))
-    with pytest.raises(ConfigError, match=r"both map to image file 'a\.png'"):
-        convert(root, tmp_path / "coco")
+
+
+def test_pictures_of_one_name_in_a_set_are_named_and_left_out(tmp_path):
+    root = one_picture(tmp_path / "yolo", "0 0.5 0.5 0.1 0.1")
+    put(root / "train" / "images" / "more" / "a.png", np.zeros((40, 40, 3), "uint8"))
+    found = convert(root, tmp_path / "coco")
+    assert found["pictures of one name in a set"] == 1
+    content = json.loads((tmp_path / "coco" / "train.json").read_text())
+    assert [row["width"] for row in content["images"]] == [128]
+
+
+def test_linked_folders_belong_to_a_data_set(tmp_path):
+    root = one_picture(tmp_path / "yolo", "0 0.5 0.5 0.1 0.1")
+    expected = convert(root, tmp_path / "unlinked")
+    for kind in ("images", "labels"):
+        (root / "train" / kind).rename(tmp_path / kind)
+        (root / "train" / kind).symlink_to(tmp_path / kind)
+        (tmp_path / kind / "around").symlink_to(tmp_path / kind)
+    assert convert(root, tmp_path / "coco") == expected
+    written = [tmp_path / name / "train.json" for name in ("unlinked", "coco")]
+    assert written[0].read_text() == written[1].read_text()

@@ -99,3 +99,15 @@ def test_what_cannot_be_converted_is_one_line(run, tmp_path):
         assert errors.startswith("error: ")
         assert message in errors
         assert len(errors.splitlines()) == 1
+
+
+def test_where_nothing_can_be_written_is_said_before_the_work(run, yolo, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for out, message in (
+        (tmp_path / "file", "exists; name a folder that is empty or new"),
+        (tmp_path / "file" / "coco", f"--out {tmp_path / 'file'} cannot be written"),
+    ):
+        status, printed, errors = run(yolo, "--out", out)
+        assert (status, printed) == (2, "")
+        assert message in errors
+        assert len(errors.splitlines()) == 1

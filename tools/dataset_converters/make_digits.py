@@ -5,6 +5,7 @@ python tools/dataset_converters/make_digits.py --out data/digits
 
 import argparse
 
+from mmdet_lite.cli import exit_on_config_error, require_writable_folder
 from mmdet_lite.datasets.digits import make_digits_dataset
 
 
@@ -19,6 +20,8 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=160, help="pixels a side")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another set")
     args = parser.parse_args()
+    with exit_on_config_error():
+        require_writable_folder("--out", args.out)
     try:
         make_digits_dataset(
             args.out,

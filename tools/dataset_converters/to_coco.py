@@ -10,6 +10,7 @@ where it cannot be told.
 """
 
 import argparse
+from pathlib import Path
 
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
@@ -20,8 +21,14 @@ from mmdet_lite.cli import (
     exit_on_config_error,
     own_data_sources,
     print_problems,
+    require_writable_folder,
 )
-from mmdet_lite.datasets.conversion import find_labels, read_labels, write_coco
+from mmdet_lite.datasets.conversion import (
+    find_labels,
+    read_labels,
+    require_new_folder,
+    write_coco,
+)
 from mmdet_lite.datasets.image_problems import quick_image_problems
 from mmdet_lite.datasets.problems import report, serious
 from mmdet_lite.errors import ConfigError
@@ -56,6 +63,9 @@ def main() -> None:
     args = parse_args()
     register_all_modules(init_default_scope=True)
     with exit_on_config_error():
+        require_new_folder(args.out)
+        # The folder itself is made with what goes into it.
+        require_writable_folder("--out", Path(args.out).absolute().parent)
         files = find_labels(args.source)
         if files is None:
             raise ConfigError(

@@ -4,7 +4,7 @@
 ``read_labels`` and ``write_coco`` go through supervision.
 """
 
-from .coco import write_coco
+from .coco import require_new_folder, write_coco
 from .files import LabelFiles, Labelled
 from .find import find_labels
 from .read import LabelledData, read_labels
@@ -15,5 +15,6 @@ __all__ = [
     "LabelledData",
     "find_labels",
     "read_labels",
+    "require_new_folder",
     "write_coco",
 ]

@@ -18,25 +18,31 @@ def write_coco(data: LabelledData, out_dir: str | Path) -> None:
         out_dir: folder to write to, which is made.
 
     Raises:
-        ConfigError: the folder has something in it, or two pictures of a set have one
-            name.
+        ConfigError: the folder has something in it.
     """
     out_dir = Path(out_dir)
-    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise ConfigError(f"{out_dir} exists; name a folder that is empty or new")
+    require_new_folder(out_dir)
     ids = (1, 1)
     for split, part in data.splits.items():
         file = out_dir / f"{split}.json"
-        try:
-            ids = part.as_coco(
-                images_directory_path=str(out_dir / "images" / split),
-                annotations_path=str(file),
-                starting_image_id=ids[0],
-                starting_annotation_id=ids[1],
-            )
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        ids = part.as_coco(
+            images_directory_path=str(out_dir / "images" / split),
+            annotations_path=str(file),
+            starting_image_id=ids[0],
+            starting_annotation_id=ids[1],
+        )
         _withdraw_claims(file)
+
+
+def require_new_folder(path: str | Path) -> None:
+    """Refuse a folder that has something in it.
+
+    Raises:
+        ConfigError: it has, or it is no folder.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ConfigError(f"{path} exists; name a folder that is empty or new")
 
 
 def _withdraw_claims(file: Path) -> None:

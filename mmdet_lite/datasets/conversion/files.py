@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..local_files import files_below
 from ..problems import Problem
 
 SPLITS = ("train", "val", "test")
@@ -83,10 +84,10 @@ def split_of(path: Path, root: Path) -> str | None:
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
+    for path in files_below(folder):
         hidden = any(
             part.startswith(".") or part == "__MACOSX"
             for part in path.relative_to(folder).parts
         )
-        if not hidden and path.is_file():
+        if not hidden:
             yield path

@@ -18,6 +18,11 @@ SHARED = Kind(
     "label files of several pictures",
     "give every picture a name of its own",
 )
+NAMESAKES = Kind(
+    "pictures of one name in a set",
+    "give every picture a name of its own: in COCO's format those of a set lie in one "
+    "folder",
+)
 CUT = Kind(
     "boxes that reach beyond their picture",
     "nothing, unless they are many: they are cut at the edge",

@@ -9,7 +9,7 @@ import numpy as np
 from ..image_problems import ImageReader, all_image_problems, upright_size
 from ..problems import Problem
 from .files import LabelFiles, Labelled
-from .problems import CUT, DIFFICULT, FROM_ZERO, LABELS, OUTSIDE, UNLABELLED
+from .problems import CUT, DIFFICULT, FROM_ZERO, LABELS, NAMESAKES, OUTSIDE, UNLABELLED
 from .voc import read_voc
 from .yolo import read_yolo
 
@@ -60,7 +60,15 @@ class LabelReader:
 
     def read_all(self, rows: list[Labelled]) -> dict[Path, ReadPicture]:
         """The boxes of those pictures that have no fault."""
-        found = {row.image: self._read(row) for row in rows}
+        named: dict[str, Path] = {}
+        found = {}
+        for row in rows:
+            first = named.setdefault(row.image.name, row.image)
+            if first != row.image:
+                message = f"{row.image} is called as {first} is"
+                self.problems.append(Problem(NAMESAKES, message))
+                continue
+            found[row.image] = self._read(row)
         return {path: read for path, read in found.items() if read is not None}
 
     def _read(self, row: Labelled) -> ReadPicture | None:
