@@ -98,6 +98,11 @@ def main() -> None:
         is_exported = args.checkpoint.endswith(SUFFIXES)
         refuse_flags(args, is_exported)
         cfg = load_config(args)
+        if cfg.get("test_cfg") is None or cfg.get("test_dataloader") is None:
+            raise ConfigError(
+                f"{args.config} says of no test set: test_dataloader, test_evaluator "
+                "and test_cfg are wanted"
+            )
         require_checkpoint(args.checkpoint)
         if args.out is not None and not args.out.endswith((".pkl", ".pickle")):
             raise ConfigError(f"--out must end in .pkl or .pickle, but is {args.out}")

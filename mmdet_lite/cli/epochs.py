@@ -1,5 +1,7 @@
 """Change how long a config trains."""
 
+from collections.abc import Callable
+
 from mmengine.config import Config
 
 from ..errors import ConfigError
@@ -9,8 +11,9 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     """Train for so many epochs, the learning rate's curve in proportion.
 
     What is at an epoch, or lasts some, goes along: the schedulers, when a hook changes
-    the pipeline, how often to validate from when on. Epochs are whole: a warm-up keeps
-    one, and a scheduler for which none is left is dropped.
+    the pipeline or begins to average, from when on to validate and to save. How often
+    to do that goes along downwards only. Epochs are whole: a warm-up keeps one, and a
+    scheduler for which none is left is dropped.
 
     Args:
         cfg: a whole config with an epoch-based training; it is changed.
@@ -29,15 +32,24 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         # What is not at the start stays behind it.
         return max(1, round(epoch * epochs / before)) if epoch else 0
 
-    cfg.train_cfg.max_epochs = epochs
-    intervals = cfg.train_cfg.get("dynamic_intervals")
+    def shortened(interval: int) -> int:
+        return min(interval, scaled(interval)) if interval > 0 else interval
+
+    train_cfg = cfg.train_cfg
+    train_cfg.max_epochs = epochs
+    _change(train_cfg, scaled, "val_begin")
+    _change(train_cfg, shortened, "val_interval")
+    intervals = train_cfg.get("dynamic_intervals")
     if intervals:
-        cfg.train_cfg.dynamic_intervals = [
-            (scaled(epoch), interval) for epoch, interval in intervals
+        train_cfg.dynamic_intervals = [
+            (scaled(epoch), shortened(interval)) for epoch, interval in intervals
         ]
+    checkpoint = (cfg.get("default_hooks") or {}).get("checkpoint") or {}
+    if checkpoint.get("by_epoch", True):
+        _change(checkpoint, scaled, "save_begin")
+        _change(checkpoint, shortened, "interval")
     for hook in cfg.get("custom_hooks") or []:
-        if "switch_epoch" in hook:
-            hook.switch_epoch = scaled(hook.switch_epoch)
+        _change(hook, scaled, "switch_epoch", "begin_epoch")
         if "num_last_epochs" in hook:
             hook.num_last_epochs = round(hook.num_last_epochs * epochs / before)
     schedulers = cfg.get("param_scheduler") or []
@@ -46,11 +58,10 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         # Otherwise the warm-up counts iterations.
         if scheduler.get("by_epoch", True):
             span = scheduler.get("end", before) - scheduler.get("begin", 0)
-            for name in ("begin", "end"):
+            _change(scheduler, scaled, "begin", "end", "step_size")
+            for name in ("milestones", "periods"):
                 if name in scheduler:
-                    scheduler[name] = scaled(scheduler[name])
-            if "milestones" in scheduler:
-                scheduler["milestones"] = list(map(scaled, scheduler["milestones"]))
+                    scheduler[name] = list(map(scaled, scheduler[name]))
             left = scheduler.get("end", epochs) - scheduler.get("begin", 0)
             if left < 1:
                 continue
@@ -58,3 +69,10 @@ def set_epochs(cfg: Config, epochs: int) -> None:
                 scheduler["T_max"] = max(1, round(scheduler["T_max"] * left / span))
         kept.append(scheduler)
     cfg.param_scheduler = kept
+
+
+def _change(part: dict, how: Callable[[int], int], *names: str) -> None:
+    """Change those settings of a part that it has."""
+    for name in names:
+        if name in part:
+            part[name] = how(part[name])

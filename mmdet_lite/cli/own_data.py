@@ -84,6 +84,7 @@ def use_own_data(
             f"{listed(classes['val'])}"
         )
     cfg.test_dataloader = cfg.val_dataloader
+    cfg.test_cfg = cfg.get("test_cfg") or {"type": "TestLoop"}
     evaluate_by(cfg, val.ann_file)
     set_num_classes(cfg, len(classes["train"]))
 

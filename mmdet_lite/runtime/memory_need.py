@@ -52,9 +52,16 @@ def warn_of_large_images(model: BaseModel) -> None:
 def _warning(
     model: BaseModel, inputs: Tensor, data_samples: list[DetDataSample]
 ) -> str:
-    need = memory_need(model, inputs, data_samples)
     height, width = inputs.shape[-2:]
     images = f"{len(inputs)} images" if len(inputs) > 1 else "an image"
+    try:
+        need = memory_need(model, inputs, data_samples)
+    # A model may refuse small images, for too few tokens: that ends no prediction.
+    except Exception as error:
+        return (
+            f"warning: {images} of {height}×{width} pixels: what the model will hold "
+            f"cannot be told ({type(error).__name__} on small images)"
+        )
     if inputs.device.type == "cpu":
         growth = ", for which processes grew by 1.5 to 2.3 times as much"
     else:

@@ -75,6 +75,39 @@ def test_a_change_of_pipeline_goes_along(read):
     assert cfg.train_cfg.dynamic_intervals == [(28, 1)]
 
 
+def test_validations_and_checkpoints_are_no_rarer_than_a_short_training_needs(read):
+    cfg = read("mmdet::yolox/yolox_s_8xb8-300e_coco.py")
+    assert (cfg.train_cfg.val_interval, cfg.default_hooks.checkpoint.interval) == (
+        (10, 10)
+    )
+    set_epochs(cfg, 60)
+    assert (cfg.train_cfg.val_interval, cfg.default_hooks.checkpoint.interval) == (2, 2)
+    set_epochs(cfg, 300)
+    assert cfg.train_cfg.val_interval == 2
+
+
+def test_all_that_counts_epochs_goes_along(read):
+    cfg = read()
+    before = cfg.train_cfg.max_epochs
+    cfg.train_cfg.val_begin = before
+    cfg.default_hooks.checkpoint.update(interval=-1, save_begin=before)
+    cfg.custom_hooks = [{"type": "EMAHook", "begin_epoch": before // 2}]
+    cfg.param_scheduler = [
+        {"type": "StepLR", "step_size": before // 2},
+        {"type": "CosineRestartLR", "periods": [before // 2, before]},
+        {"type": "StepLR", "by_epoch": False, "step_size": 7},
+    ]
+    set_epochs(cfg, 2 * before)
+    assert cfg.train_cfg.val_begin == 2 * before
+    checkpoint = cfg.default_hooks.checkpoint
+    assert (checkpoint.interval, checkpoint.save_begin) == (-1, 2 * before)
+    assert cfg.custom_hooks[0].begin_epoch == before
+    steps, restarts, iterations = cfg.param_scheduler
+    assert steps["step_size"] == before
+    assert restarts["periods"] == [before, 2 * before]
+    assert iterations["step_size"] == 7
+
+
 @pytest.mark.parametrize("train_cfg", [None, {"type": "IterBasedTrainLoop"}])
 def test_a_training_that_counts_no_epochs_is_refused(read, train_cfg):
     cfg = read()

@@ -233,6 +233,14 @@ def test_configs_of_other_data_are_refused(read, digits_root, name, message):
         use_own_data(read(f"mmdet::{name}"), digits_root)
 
 
+def test_a_config_without_a_test_gets_one(read, digits_root):
+    cfg = read()
+    cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
+    use_own_data(cfg, digits_root)
+    assert cfg.test_cfg.type == "TestLoop"
+    assert cfg.test_dataloader == cfg.val_dataloader
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

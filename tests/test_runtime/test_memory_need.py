@@ -1,5 +1,7 @@
 """What an image will take is known before the model takes it."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -59,6 +61,21 @@ def test_large_images_are_warned_of_once(detector, capsys, monkeypatch):
         said = capsys.readouterr().err.splitlines()
         assert len(said) == lines
         assert all(f"an image of {size[0]}×{size[1]} pixels" in line for line in said)
+
+
+def test_a_model_that_refuses_small_images_is_run_all_the_same(
+    detector, capsys, monkeypatch
+):
+    def fail(*args):
+        raise RuntimeError("selected index k out of range")
+
+    monkeypatch.setattr(memory_need, "USUAL_PIXELS", 64 * 64)
+    monkeypatch.setattr(memory_need, "memory_need", fail)
+    model = deepcopy(detector)
+    warn_of_large_images(model)
+    with torch.no_grad():
+        assert len(model(*batch(96, 96), mode="predict")) == 1
+    assert "cannot be told (RuntimeError on small images)" in capsys.readouterr().err
 
 
 def test_packed_weights_do_not_count_and_do_not_stop_it(small_config):

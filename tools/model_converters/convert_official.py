@@ -21,7 +21,7 @@ from mmdet_lite.checkpoint.official.file import (
     restore_official_file,
 )
 from mmdet_lite.checkpoint.official.variant import fitting_configs, recognise_variant
-from mmdet_lite.cli import exit_on_config_error
+from mmdet_lite.cli import exit_on_config_error, require_writable_file
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "lite_detr"
 
@@ -64,6 +64,7 @@ def main() -> None:
     register_all_modules(init_default_scope=True)
     warnings.filterwarnings("ignore", "pkg_resources is deprecated")
     with exit_on_config_error():
+        require_writable_file("target", args.target)
         if args.reverse:
             conversion = restore_official_file(
                 args.source, args.target, args.keep_91_classes

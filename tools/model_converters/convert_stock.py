@@ -16,7 +16,12 @@ from mmengine.logging import MMLogger
 
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.checkpoint.stock import initialise_file_from_stock
-from mmdet_lite.cli import add_model_arguments, exit_on_config_error, read_config
+from mmdet_lite.cli import (
+    add_model_arguments,
+    exit_on_config_error,
+    read_config,
+    require_writable_file,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,6 +43,7 @@ def main() -> None:
     # Initialisation logs two lines for every parameter.
     MMLogger.get_instance("mmengine").setLevel("ERROR")
     with exit_on_config_error():
+        require_writable_file("target", args.target)
         cfg = read_config(args.config, args.cfg_options)
         start = initialise_file_from_stock(
             args.source, cfg.model, args.target, args.seed
