@@ -144,3 +144,17 @@ def test_a_stock_checkpoint_becomes_a_start(run_tool, small_config, tmp_path):
     assert "  decoder.layers.0.cross_attn.attention_weights.bias" in printed.out
     model = MODELS.build(small_config(CONFIG).model)
     model.load_state_dict(torch.load(target, weights_only=True)["state_dict"])
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"), [("convert_official", ()), ("convert_stock", (CONFIG,))]
+)
+def test_a_target_that_cannot_be_written_is_said_first(
+    run_tool, tmp_path, tool, arguments
+):
+    (tmp_path / "file").write_text("in the way")
+    target = tmp_path / "file" / "b.pth"
+    status, printed = run_tool(tool, "none.pth", *arguments, target)
+    assert status == 2
+    (line,) = printed.err.splitlines()
+    assert line.startswith(f"error: target {target.parent} cannot be written to")

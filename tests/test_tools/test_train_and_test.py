@@ -190,6 +190,14 @@ def test_what_cannot_train_is_refused_in_one_line(
     assert not list(tmp_path.glob("*.pth"))
 
 
+def test_a_config_without_a_test_is_refused_in_one_line(run_tool):
+    result = run_tool("test", "none.pth", options={"test_cfg": None})
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith(
+        f"error: {CONFIG} says of no test set: test_dataloader, test_evaluator"
+    )
+
+
 def test_weights_of_plain_attention_are_refused_in_one_line(
     run_tool, trained, tmp_path
 ):
