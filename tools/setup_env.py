@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+RANGES = ROOT / "requirements" / "runtime.txt"
 TESTED = ROOT / "requirements" / "tested.txt"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
@@ -295,11 +296,11 @@ def set_up() -> None:
     if not (prebuilt or any(map(mmcv_wheels, WHEELS.glob(f"{PYTHON_TAG}-*")))):
         check_build()
     torch = torch or tested("torch")
-    # Without the constraints: they name torch too, and where there is no wheel pip
-    # would then report two conflicting demands for it.
+    # Without the other constraints: they name torch too, and where there is no wheel
+    # pip would then report two conflicting demands for it.
     pip(
         f"Installing build tools and {torch}",
-        *("install", *BUILD_TOOLS, torch),
+        *("install", "-c", RANGES, *BUILD_TOOLS, torch),
         advice=f"; if there is no wheel for Python {PYTHON_NAME}, name another Python "
         "(make setup PYTHON=python3.X) or torch (make setup TORCH=torch==X.Y.Z)",
     )

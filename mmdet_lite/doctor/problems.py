@@ -8,7 +8,7 @@ from ..openmmlab import REBUILD, REQUIREMENTS, install_command
 from .installed import DISTRIBUTIONS, FORK, ORIGINAL, Installation
 
 # Of requirements/runtime.txt.
-TORCH = ">=2.4"
+TORCH = ">=2.4,<2.14"
 _OTHERS = {
     "torch": f'"torch{TORCH}"',
     "numpy": "numpy",
@@ -100,7 +100,7 @@ def _wrong_versions(installation: Installation) -> Iterator[Problem]:
     versions = installation.versions
     if "torch" in versions and not _fits(versions["torch"], TORCH):
         yield Problem(
-            f"torch {versions['torch']} is too old, {TORCH} is needed",
+            f"torch {versions['torch']} does not fit, {TORCH} is needed",
             f'pip install "torch{TORCH}" && {install_command(["mmcv"], REBUILD)}',
         )
     if _families(installation) == {ORIGINAL}:
