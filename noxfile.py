@@ -50,7 +50,7 @@ def openmmlab_numpy1(session: nox.Session) -> None:
 @nox.session(name="openmmlab-oldest")
 def openmmlab_oldest(session: nox.Session) -> None:
     """The oldest Python, PyTorch, mmcv and mmengine."""
-    on_openmmlab(session, "python3.10", OLDEST, torch="torch==2.4.1")
+    on_openmmlab(session, "python3.10", OLDEST, torch="torch==2.6.0")
 
 
 @nox.session(name="openmmlab-newest")

@@ -13,8 +13,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 
 from ..errors import ConfigError
-from . import restricted_pickle
-from .safe_globals import PROTECTS_BY_NAME, undeclared_globals
+from .safe_globals import undeclared_globals
 
 # How a zip archive starts, which is what torch.save writes since PyTorch 1.6.
 _ZIP = b"PK\x03\x04"
@@ -70,7 +69,7 @@ def peek(path: Path) -> dict | None:
     try:
         with path.open("rb") as file:
             archive = file.read(len(_ZIP)) == _ZIP
-        content = _load(path, map_location="cpu", mmap=archive, weights_only=True)
+        content = torch.load(path, map_location="cpu", mmap=archive, weights_only=True)
     except Exception:  # Of files of other kinds almost anything is raised.
         return None
     return content if isinstance(content, dict) else None
@@ -93,16 +92,9 @@ def read_protected(
     """
     require_whole(path)
     try:
-        return _load(path, map_location=map_location, weights_only=weights_only)
+        return torch.load(path, map_location=map_location, weights_only=weights_only)
     except Exception as error:  # Of files of other kinds almost anything is raised.
         raise UnreadableCheckpointError(_why_not(path, error)) from error
-
-
-def _load(path: Path, **options: Any) -> Any:
-    if PROTECTS_BY_NAME:
-        return torch.load(path, **options)
-    options |= {"weights_only": False, "pickle_module": restricted_pickle}
-    return torch.load(path, **options)
 
 
 def require_whole(path: Path) -> None:

@@ -1,6 +1,6 @@
 """What the checkpoints that mmengine writes may name, beside weights and plain data.
 
-PyTorch 2.6 and later load weights only, unless a type is declared safe. mmengine 0.10
+PyTorch loads weights only, unless a type is declared safe. mmengine 0.10
 stores its training log beside the weights, and what hooks and metrics left there, so
 neither ``--resume`` nor testing could read back what training had saved. What it stores
 is declared here, with what of the standard library and of NumPy holds data and does
@@ -19,13 +19,6 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-from mmengine.utils import digit_version
-
-PROTECTS_BY_NAME = digit_version(torch.__version__) >= digit_version("2.6")
-"""Whether PyTorch protects by default, and can be told what is safe by its name.
-
-Older versions read checkpoints by :mod:`~mmdet_lite.checkpoint.restricted_pickle`.
-"""
 
 # NumPy pickles the bytes of an array as text, hence the codec.
 _TYPES = (HistoryBuffer, ConfigDict, np.ndarray, np.dtype, codecs.encode)
@@ -65,8 +58,6 @@ def declared_globals() -> dict[str, Any]:
 
 def allow_mmengine_checkpoints() -> None:
     """Declare the content of mmengine's checkpoints safe to load."""
-    if not PROTECTS_BY_NAME:
-        return
     # Under a name: onedl-mmengine declares the bare types while it reads, and withdraws
     # them afterwards whoever else had declared them.
     torch.serialization.add_safe_globals(
@@ -92,7 +83,6 @@ def undeclared_globals(file: pathlib.Path | io.BytesIO) -> list[str]:
         list: names; none for a file that is no archive of PyTorch.
     """
     try:
-        # New in PyTorch 2.6, as the protection by default is.
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))
     except Exception:  # It reads archives only, and stumbles over what is no pickle.
         return []

@@ -68,18 +68,12 @@ def export_torch(
         description: goes into the file's metadata.
 
     Raises:
-        ConfigError: as :func:`capture`; or the name does not end in ``.pt2``, or this
-            PyTorch cannot make packages.
+        ConfigError: as :func:`capture`; or the name does not end in ``.pt2``.
     """
     if path.suffix != ".pt2":
         raise ConfigError(f"--out must end in .pt2 for --format torch, but is {path}")
-    compile_and_package = getattr(torch._inductor, "aoti_compile_and_package", None)
-    if compile_and_package is None:
-        raise ConfigError(
-            f"--format torch needs PyTorch 2.6 or newer, not {torch.__version__}"
-        )
     program = capture(module, trace_shape, description)
-    compile_and_package(
+    torch._inductor.aoti_compile_and_package(
         program,
         package_path=str(path),
         inductor_configs={"aot_inductor.metadata": description.metadata()},

@@ -8,7 +8,7 @@ from ..openmmlab import REBUILD, REQUIREMENTS, install_command
 from .installed import DISTRIBUTIONS, FORK, ORIGINAL, Installation
 
 # Of requirements/runtime.txt.
-TORCH = ">=2.4,<2.14"
+TORCH = ">=2.6,<2.14"
 _OTHERS = {
     "torch": f'"torch{TORCH}"',
     "numpy": "numpy",

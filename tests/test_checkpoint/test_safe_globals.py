@@ -5,7 +5,6 @@ import pickle
 from collections import deque
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -19,26 +18,17 @@ from torch import nn
 from torch.optim import SGD
 
 import mmdet_lite  # noqa: F401  (declares the types)
-from mmdet_lite.checkpoint import local_file
 from mmdet_lite.checkpoint.durable import DurableBackend
 from mmdet_lite.errors import ConfigError
 
-
-def read_by_older_pytorch(path):
-    with patch.object(local_file, "PROTECTS_BY_NAME", False):
-        return local_file.read_protected(Path(path))
-
-
-# As callers of PyTorch read a file, as mmengine's runner does, and as that does with a
-# PyTorch that does not protect by default.
+# As callers of PyTorch read a file, and as mmengine's runner does.
 READERS = pytest.mark.parametrize(
     "read",
     [
         partial(torch.load, weights_only=True),
         partial(CheckpointLoader.load_checkpoint, logger="silent"),
-        read_by_older_pytorch,
     ],
-    ids=["torch", "mmengine", "older torch"],
+    ids=["torch", "mmengine"],
 )
 
 
