@@ -3,13 +3,10 @@
 import platform
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor, nn
-
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 def has_bfloat16_instructions() -> bool:
@@ -20,16 +17,10 @@ def has_bfloat16_instructions() -> bool:
 
 
 def _has_avx512_bf16() -> bool:
-    """Ask PyTorch by what its version has; 2.4 has nothing, but Linux knows."""
+    """Ask PyTorch by what its version has."""
     if hasattr(torch.cpu, "get_capabilities"):
         return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-    if hasattr(torch.cpu, "_is_avx512_bf16_supported"):
-        return torch.cpu._is_avx512_bf16_supported()
-    try:
-        lines = _CPUINFO.read_text().splitlines()
-    except OSError:
-        return False
-    return any("avx512_bf16" in line.split() for line in lines)
+    return torch.cpu._is_avx512_bf16_supported()
 
 
 def warn_of_slow_autocast(device_type: str) -> None:
