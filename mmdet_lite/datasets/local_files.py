@@ -1,12 +1,12 @@
 """What of a data set lies on this machine, where it can be looked at."""
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmdet.datasets import CocoDataset
 
+from ..errors import ConfigError
 from .image_problems import ImageReader
 
 # Of mmengine's backends, the second by its older name.
@@ -25,20 +25,32 @@ def is_local(path: str, backend_args: Mapping[str, Any] | None = None) -> bool:
     return backend in _LOCAL if backend is not None else "://" not in path
 
 
-def files_below(folder: str | Path) -> Iterator[Path]:
-    """Files of a folder and of those inside, of linked ones too, each folder once."""
-    seen = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        # A link may lead to a folder that is around it.
-        seen.add(os.path.realpath(place))
-        folders[:] = [
-            name
-            for name in sorted(folders)
-            if os.path.realpath(os.path.join(place, name)) not in seen
-        ]
-        for path in (Path(place, name) for name in names):
-            if path.is_file():
-                yield path
+def files_below(folder: Path) -> Iterator[Path]:
+    """Files of a folder and of those inside, of linked ones too, in order.
+
+    Args:
+        folder: path; one that does not exist has none.
+
+    Raises:
+        ConfigError: a folder may not be read.
+    """
+    return _files_below(folder, frozenset())
+
+
+def _files_below(folder: Path, around: frozenset[Path]) -> Iterator[Path]:
+    if not folder.is_dir():
+        return
+    try:
+        paths = sorted(folder.iterdir())
+    except PermissionError as error:
+        raise ConfigError(f"the folder {folder} may not be read") from error
+    around |= {folder.resolve()}
+    for path in paths:
+        if path.is_file():
+            yield path
+        # A link may lead to a folder that it lies in.
+        elif path.resolve() not in around:
+            yield from _files_below(path, around)
 
 
 def image_reader(

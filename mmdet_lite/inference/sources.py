@@ -104,7 +104,7 @@ def _files_of(folder: Path, out: Path) -> list[Path]:
     results = [(out / name).resolve() for name in _FOLDERS]
     return [
         file
-        for file in sorted(files_below(folder))
+        for file in files_below(folder)
         if _kind(file)
         and not file.name.startswith(".")
         and not any(file.resolve().is_relative_to(result) for result in results)

@@ -60,12 +60,14 @@ def test_a_file_is_not_replaced_by_what_is_drawn_of_another(tree):
         find_sources(files, tree)
 
 
-def test_linked_folders_are_looked_into_once(tree, tmp_path):
+def test_linked_folders_are_looked_into_but_not_in_circles(tree, tmp_path):
+    expected = paths(find_sources([tree], tmp_path / "out"))
     (tree / "sub").rename(tmp_path / "elsewhere")
-    (tree / "sub").symlink_to(tmp_path / "elsewhere")
+    for name in ("sub", "twice"):
+        (tree / name).symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "around").symlink_to(tree)
-    assert ("pictures/sub/a.png", False) in paths(find_sources([tree], tmp_path / "o"))
-    assert len(find_sources([tree], tmp_path / "o")) == 4
+    found = paths(find_sources([tree], tmp_path / "out"))
+    assert found == [*expected, ("pictures/twice/a.png", False)]
 
 
 @pytest.mark.parametrize(
