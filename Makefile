@@ -38,5 +38,6 @@ lint: setup
 	.venv/bin/mypy
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage
+	rm -rf .venv .nox build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage
+	rm -f mmdet_lite/ops/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+from mmcv.ops import get_compiling_cuda_version
+
 from mmdet_lite.datasets.digits import make_digits_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -61,10 +63,13 @@ def main() -> None:
 
 def run_tool(data_root: Path, tool: str, *arguments: str | Path) -> None:
     """Run one of the repository's tools on the data; end if it fails."""
+    # mmcv may have no operators for the GPU that there is.
+    without = get_compiling_cuda_version() == "not available"
+    processor = {"CUDA_VISIBLE_DEVICES": ""} if without else {}
     result = subprocess.run(
         [sys.executable, str(REPOSITORY / "tools" / tool), *map(str, arguments)],
         cwd=REPOSITORY,
-        env={**os.environ, "DIGITS_ROOT": str(data_root)},
+        env={**os.environ, **processor, "DIGITS_ROOT": str(data_root)},
         check=False,
     )
     if result.returncode:

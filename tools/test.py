@@ -100,8 +100,8 @@ def main() -> None:
         cfg = load_config(args)
         if cfg.get("test_cfg") is None or cfg.get("test_dataloader") is None:
             raise ConfigError(
-                f"{args.config} says of no test set: test_dataloader, test_evaluator "
-                "and test_cfg are wanted"
+                f"{args.config} has no test set: it needs test_dataloader, "
+                "test_evaluator and test_cfg"
             )
         require_checkpoint(args.checkpoint)
         if args.out is not None and not args.out.endswith((".pkl", ".pickle")):

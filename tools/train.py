@@ -29,6 +29,7 @@ from mmdet_lite.cli import (
     load_config,
     log_to_tensorboard,
     positive_int,
+    require_operators_of_losses,
     require_writable_folder,
     resume_training,
     set_epochs,
@@ -178,6 +179,7 @@ def main() -> None:
         if resume is None and cfg.get("resume"):
             resume = cfg.get("load_from") or "auto"
         passed_over = [] if resume is None else resume_training(cfg, resume)
+        require_operators_of_losses(cfg)
         require_writable_folder("--work-dir", cfg.work_dir)
         set_faulty_data(cfg, args.faulty_data)
         check_data(cfg)

@@ -8,7 +8,7 @@ from .config import (
     load_config,
     read_config,
 )
-from .device import existing_device
+from .device import existing_device, require_operators_of_losses
 from .epochs import set_epochs
 from .exit import exit_on_config_error
 from .image_size import set_image_size
@@ -36,6 +36,7 @@ __all__ = [
     "positive_int",
     "print_problems",
     "read_config",
+    "require_operators_of_losses",
     "require_writable_file",
     "require_writable_folder",
     "resume_training",

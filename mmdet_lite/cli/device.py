@@ -1,6 +1,9 @@
 """The device that a command was asked to run on."""
 
 import torch
+from mmcv.ops import get_compiling_cuda_version
+from mmengine.config import Config
+from mmengine.device import get_device
 
 from ..errors import ConfigError
 
@@ -19,3 +22,23 @@ def existing_device(name: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"--device {name} cannot be used: {reason}") from error
+
+
+def require_operators_of_losses(cfg: Config) -> None:
+    """Refuse to train with mmcv's focal loss on a GPU that mmcv was not built for.
+
+    Args:
+        cfg: a whole config.
+
+    Raises:
+        ConfigError: PyTorch sees a GPU, and mmcv has no operators for it.
+    """
+    if get_device() != "cuda" or get_compiling_cuda_version() != "not available":
+        return
+    if "'FocalLoss'" in str(cfg.model):
+        raise ConfigError(
+            "PyTorch sees a GPU, but mmcv was built without operators for it, one of "
+            f"which is FocalLoss: install the toolkit of CUDA {torch.version.cuda} "
+            "(nvcc) and build mmcv anew, or train on the processor by setting "
+            "CUDA_VISIBLE_DEVICES to nothing"
+        )

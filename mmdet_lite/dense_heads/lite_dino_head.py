@@ -81,12 +81,18 @@ class LiteDINOHead(DINOHead):
         nms_cfg = self.test_cfg.get("nms")
         if not nms_cfg or not len(results):
             return results
+        device = results.bboxes.device
+        # On the processor: mmcv may have no kernels for a GPU, which a few hundred
+        # boxes gain nothing by.
         found, kept = batched_nms(
-            results.bboxes, results.scores, results.labels, dict(nms_cfg)
+            results.bboxes.cpu(),
+            results.scores.cpu(),
+            results.labels.cpu(),
+            dict(nms_cfg),
         )
-        results = results[kept]
+        results = results[kept.to(device)]
         # Soft NMS lowers scores where the others remove boxes.
-        results.scores = found[:, -1]
+        results.scores = found[:, -1].to(device)
         return results
 
 

@@ -194,7 +194,7 @@ def test_a_config_without_a_test_is_refused_in_one_line(run_tool):
     result = run_tool("test", "none.pth", options={"test_cfg": None})
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith(
-        f"error: {CONFIG} says of no test set: test_dataloader, test_evaluator"
+        f"error: {CONFIG} has no test set: it needs test_dataloader"
     )
 
 

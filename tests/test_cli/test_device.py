@@ -1,0 +1,35 @@
+"""A device that cannot be used is told before the work."""
+
+import pytest
+
+from mmdet_lite.cli import device, existing_device, require_operators_of_losses
+from mmdet_lite.errors import ConfigError
+
+
+def test_a_device_that_there_is_not_is_refused():
+    assert existing_device("cpu").type == "cpu"
+    with pytest.raises(ConfigError, match="--device xpu:99 cannot be used: "):
+        existing_device("xpu:99")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "built_for", "loss", "refused"),
+    [
+        ("cuda", "not available", "FocalLoss", True),
+        ("cuda", "not available", "CrossEntropyLoss", False),
+        ("cuda", "12.8", "FocalLoss", False),
+        ("cpu", "not available", "FocalLoss", False),
+    ],
+)
+def test_losses_that_mmcv_has_not_for_the_gpu_are_refused(
+    read, monkeypatch, gpu, built_for, loss, refused
+):
+    monkeypatch.setattr(device, "get_device", lambda: gpu)
+    monkeypatch.setattr(device, "get_compiling_cuda_version", lambda: built_for)
+    cfg = read()
+    cfg.model.bbox_head.loss_cls = {"type": loss}
+    if not refused:
+        require_operators_of_losses(cfg)
+        return
+    with pytest.raises(ConfigError, match="built without operators for it, one of"):
+        require_operators_of_losses(cfg)
