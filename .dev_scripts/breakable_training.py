@@ -165,7 +165,12 @@ class Training:
 
     def signal(self, number: signal.Signals) -> bool:
         """Signal it and its workers; whether it ended by it or for itself."""
-        os.killpg(self.process.pid, number)
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            # It has no group of its own before it runs, and none after its end.
+            if self.process.is_alive():
+                os.kill(self.process.pid, number)
         return self.wait()
 
     def kill_worker(self) -> bool:
