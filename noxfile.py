@@ -98,9 +98,12 @@ def copy_checkout(session: nox.Session) -> Path:
         text=True,
     )
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
+        source, target = ROOT / name, copy / name
+        # Links to folders are files to git.
+        if source.is_file() or source.is_symlink():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
     session.chdir(copy)
     return copy
 
