@@ -97,7 +97,11 @@ def copy_checkout(session: nox.Session) -> Path:
         cwd=ROOT,
         text=True,
     )
-    for name in filter(None, listed.split("\0")):
+    names = set(filter(None, listed.split("\0")))
+    for old in copy.glob("[!.]*/**/*.py"):
+        if str(old.relative_to(copy)) not in names:
+            old.unlink()
+    for name in names:
         source, target = ROOT / name, copy / name
         # Links to folders are files to git.
         if source.is_file() or source.is_symlink():

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
+from torch._dynamo.exc import Unsupported
 
 from ..errors import ConfigError
 from ..ops.dispatch import BackendUnavailableError, force_backend, select_backend
@@ -27,7 +28,8 @@ def capture(
         description: what its ``shape`` and ``batch`` do not say is left open.
 
     Raises:
-        ConfigError: the detector is no Lite one, or the C++ kernels are missing.
+        ConfigError: the detector is no Lite one, the C++ kernels are missing, or this
+            PyTorch cannot follow the detector.
     """
     require_lite(module.model, "torch.export", ", or --format onnx")
     try:
@@ -42,12 +44,20 @@ def capture(
     with ExitStack() as stack:
         stack.enter_context(force_backend(cpp))
         stack.enter_context(torch.no_grad())
-        return torch.export.export(
-            module,
-            (torch.zeros(batch, 3, *trace_shape, dtype=torch.uint8),),
-            dynamic_shapes=(sizes,),
-            strict=True,
-        )
+        try:
+            return torch.export.export(
+                module,
+                (torch.zeros(batch, 3, *trace_shape, dtype=torch.uint8),),
+                dynamic_shapes=(sizes,),
+                strict=True,
+            )
+        except Unsupported as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ConfigError(
+                f"PyTorch {torch.__version__} cannot capture the detector as one "
+                f"graph: {reason}; take that of requirements/tested.txt, or "
+                "--format onnx"
+            ) from error
 
 
 def export_torch(
