@@ -1,6 +1,7 @@
 """What the commands share: their arguments, configs, checks before a run, exits."""
 
 from ..datasets.data_sources import data_sources, innermost_dataset, set_faulty_data
+from ..runtime.device import existing_device
 from .config import (
     add_config_arguments,
     add_config_options,
@@ -8,7 +9,7 @@ from .config import (
     load_config,
     read_config,
 )
-from .device import existing_device, require_operators_of_losses
+from .device import require_operators_of_losses
 from .epochs import set_epochs
 from .exit import exit_on_config_error
 from .image_size import set_image_size

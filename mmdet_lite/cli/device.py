@@ -1,4 +1,4 @@
-"""The device that a command was asked to run on."""
+"""Whether the device that a training takes can run it."""
 
 import torch
 from mmcv.ops import get_compiling_cuda_version
@@ -6,22 +6,6 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from ..errors import ConfigError
-
-
-def existing_device(name: str | torch.device) -> torch.device:
-    """The device of a name, where PyTorch can use it.
-
-    Args:
-        name: as ``--device`` has it.
-
-    Raises:
-        ConfigError: there is none, or this PyTorch cannot use it.
-    """
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device {name} cannot be used: {reason}") from error
 
 
 def require_operators_of_losses(cfg: Config) -> None:

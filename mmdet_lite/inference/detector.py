@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from mmdet.apis import DetInferencer
 from mmengine.config import Config
 
@@ -15,6 +14,7 @@ from ..datasets.class_names import (
 )
 from ..datasets.data_sources import innermost_datasets
 from ..errors import ConfigError
+from ..runtime.device import existing_device
 
 
 def load_detector(
@@ -40,7 +40,7 @@ def load_detector(
             model's, or the config says nowhere how test images are read.
     """
     if device is not None:
-        _require_device(device)
+        existing_device(device)
     checkpoint = read_mmengine(weights)
     cfg = Config(cfg.to_dict())
     cfg.test_dataloader = _loader_of_images(cfg)
@@ -87,12 +87,3 @@ def _loader_of_images(cfg: Config) -> dict:
             "would say how images are read"
         )
     return {**loader, "dataset": next(innermost_datasets(loader.dataset))}
-
-
-def _require_device(device: str) -> None:
-    try:
-        wanted = torch.device(device)
-        torch.empty(0, device=wanted)
-    except (RuntimeError, AssertionError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device {device} cannot be used: {reason}") from error
