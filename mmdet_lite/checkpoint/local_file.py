@@ -90,14 +90,14 @@ def read_protected(
     Raises:
         UnreadableCheckpointError: as :func:`load_from_local`, but for the dict.
     """
-    require_whole(path)
+    require_undamaged(path)
     try:
         return torch.load(path, map_location=map_location, weights_only=weights_only)
     except Exception as error:  # Of files of other kinds almost anything is raised.
         raise UnreadableCheckpointError(_why_not(path, error)) from error
 
 
-def require_whole(path: Path) -> None:
+def require_undamaged(path: Path) -> None:
     """Refuse a file that is not what was written, down to a single bit.
 
     ``torch.save`` stores a CRC-32 of every record, and ``torch.load`` does not look at
