@@ -9,6 +9,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from zoo import CONFIG_FOLDER
 
+from mmdet_lite.checkpoint.fit import BATCH_COUNTER
 from mmdet_lite.checkpoint.official.conversion import convert_official, to_official
 from mmdet_lite.cli import read_config
 from mmdet_lite.errors import ConfigError
@@ -62,7 +63,7 @@ def _converts(cfg: Config) -> bool:
     return all(
         torch.equal(back[name], tensor)
         for name, tensor in weights.items()
-        if not name.endswith("num_batches_tracked")
+        if not name.endswith(BATCH_COUNTER)
     )
 
 

@@ -11,6 +11,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..messages import first_few
 from .durable import write_durably
 from .local_file import UnreadableCheckpointError, read_protected
 from .safe_globals import allow_official_checkpoints
@@ -71,7 +72,7 @@ def _weights_under(key: str, checkpoint: Any, path: str | Path) -> Mapping[str, 
     """The state dict under a key, which has to be one."""
     if not isinstance(checkpoint, dict) or key not in checkpoint:
         found = (
-            f"a dict with {', '.join(map(repr, list(checkpoint)[:10])) or 'nothing'}"
+            f"a dict with {first_few(map(repr, checkpoint), 10) or 'nothing'}"
             if isinstance(checkpoint, dict)
             else f"a {type(checkpoint).__name__}"
         )

@@ -13,6 +13,7 @@ from mmengine.runner.checkpoint import load_state_dict
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..messages import first_few
 from .attention_kind import refuse_other_attention
 from .translated import translated
 
@@ -22,7 +23,9 @@ TRANSFORMER = ("encoder", "decoder")
 # them loads without a gap. What heads have beside may be of use to a training alone.
 _WHOLE_PARTS = (*TRANSFORMER, "backbone", "neck")
 # Written since PyTorch 0.4.1, and of no use to a model that is not trained.
-_BATCH_COUNTER = "num_batches_tracked"
+BATCH_COUNTER = "num_batches_tracked"
+# Weights that a message spells out.
+_NAMED = 3
 
 
 class CheckpointMismatchError(ConfigError):
@@ -76,7 +79,7 @@ def weights_of(checkpoint: Mapping) -> dict[str, Tensor]:
     if not tensors:
         raise CheckpointMismatchError(
             "it holds no weights, but "
-            f"{', '.join(map(repr, list(checkpoint)[:10])) or 'nothing'}"
+            f"{first_few(map(repr, checkpoint), 10) or 'nothing'}"
         )
     # What some modules translate by.
     vars(tensors)["_metadata"] = getattr(weights, "_metadata", {})
@@ -98,7 +101,7 @@ def fit_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
     weights = translated(unwrapped(model), weights)
     for name, tensor in own.items():
         if name not in weights:
-            if not name.endswith(_BATCH_COUNTER):
+            if not name.endswith(BATCH_COUNTER):
                 fit.missing.append(name)
         elif weights[name].shape != tensor.shape:
             fit.reshaped[name] = (
@@ -133,10 +136,10 @@ def require_whole_fit(fit: Fit) -> None:
     surplus = [
         name
         for name in fit.surplus
-        if _part(name) in _WHOLE_PARTS and not name.endswith(_BATCH_COUNTER)
+        if _part(name) in _WHOLE_PARTS and not name.endswith(BATCH_COUNTER)
     ]
     faults = [
-        f"{len(names)} {what}: {_listed(names)}"
+        f"{len(names)} {what}: {first_few(names, _NAMED)}"
         for what, names in (
             ("are missing", fit.missing),
             (
@@ -205,7 +208,8 @@ def require_part_fit(fit: Fit, model: nn.Module) -> None:
             f"nothing of the model's {' and '.join(empty)}" if empty else "nothing"
         )
         raise CheckpointMismatchError(
-            f"{lacking} is in it, but {_listed(fit.surplus) or 'other shapes'}: it has "
+            f"{lacking} is in it, but "
+            f"{first_few(fit.surplus, _NAMED) or 'other shapes'}: it has "
             f"{fit.summary()}. Weights of a backbone alone go to "
             "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=...)"
         )
@@ -220,7 +224,7 @@ def require_finite(fit: Fit) -> None:
     if fit.not_finite:
         raise CheckpointMismatchError(
             f"{len(fit.not_finite)} of its weights are not finite: "
-            f"{_listed(fit.not_finite)}"
+            f"{first_few(fit.not_finite, _NAMED)}"
         )
 
 
@@ -230,7 +234,3 @@ def _part(name: str) -> str:
 
 def _by_part(names: Iterable[str]) -> Counter[str]:
     return Counter(map(_part, names))
-
-
-def _listed(names: list[str], limit: int = 3) -> str:
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

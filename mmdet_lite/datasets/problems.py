@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from ..messages import first_few
+
 
 class Level(Enum):
     """What a problem means for a training."""
@@ -164,11 +166,9 @@ def report(problems: Sequence[Problem], examples: int = 5) -> list[str]:
     return lines
 
 
-def listed(names: Iterable, limit: int = 10) -> str:
+def listed(names: Iterable) -> str:
     """Names in quotes, the first few of many."""
-    quoted = [shown(name) for name in names]
-    dots = ", …" if len(quoted) > limit else ""
-    return ", ".join(quoted[:limit]) + dots
+    return first_few(map(shown, names), 10)
 
 
 def shown(value: object, limit: int = 60) -> str:

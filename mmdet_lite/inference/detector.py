@@ -14,6 +14,7 @@ from ..datasets.class_names import (
 )
 from ..datasets.data_sources import innermost_datasets
 from ..errors import ConfigError
+from ..messages import first_few
 from ..runtime.device import existing_device
 
 
@@ -57,7 +58,7 @@ def load_detector(
         if len(classes) != number:
             raise ConfigError(
                 f"{name} is {number}, but there are names of {len(classes)} classes: "
-                f"{', '.join(classes[:10])}"
+                f"{first_few(classes, 10)}"
             )
     detector = _Inferencer(cfg, str(weights), device, show_progress=False)
     require_whole(detector.model, checkpoint, weights)

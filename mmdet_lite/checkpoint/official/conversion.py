@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigError
-from .names import BATCH_COUNTER, Layout, counterpart_of
+from ...messages import first_few
+from ..fit import BATCH_COUNTER
+from .names import Layout, counterpart_of
 
 # The 80 categories that COCO annotates, of ids up to 90.
 COCO_CATEGORY_IDS = (
@@ -31,6 +33,8 @@ NUM_OFFICIAL_CLASSES = 91
 # Logits of an invented class: no proposal or detection can be chosen by it.
 INVENTED_BIAS = -100.0
 
+# Names that a message spells out.
+_NAMED = 20
 # Why a name has no counterpart.
 _HEAD_ELSEWHERE = "the heads are no part of mmdet's decoder"
 _UNUSED = "plain attention does not use it"
@@ -202,7 +206,7 @@ def to_official(
     ]
     if strange:
         raise ConversionError(
-            f"the leftovers are not of this model: {_listed(strange)}"
+            f"the leftovers are not of this model: {first_few(strange, _NAMED)}"
         )
 
     result = Conversion()
@@ -275,7 +279,7 @@ def _require_names(
     unknown = [name for name in given if name not in expected and name not in allowed]
     missing = [name for name in expected if name not in given]
     faults = [
-        f"{len(names)} {fault} names: {_listed(sorted(names))}"
+        f"{len(names)} {fault} names: {first_few(sorted(names), _NAMED)}"
         for fault, names in (("unknown", unknown), ("missing", missing))
         if names
     ]
@@ -387,11 +391,6 @@ def _with_all_rows(
     whole[rows] = tensor
     whole[others] = rest
     return whole
-
-
-def _listed(names: Sequence[str], limit: int = 20) -> str:
-    dots = ", …" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + dots
 
 
 def _spans(rows: Sequence[int]) -> str:

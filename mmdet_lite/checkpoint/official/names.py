@@ -17,6 +17,7 @@ from mmdet.models.backbones.resnet import Bottleneck
 from torch import Tensor
 
 from ...errors import ConfigError
+from ..fit import BATCH_COUNTER
 
 # (official, mmdet). {e}, {f}, {d}: encoder layer, F layer, decoder layer; {l}: feature
 # level; {fc}: linear layer of a box head, every other module of mmdet's Sequential;
@@ -130,8 +131,6 @@ PARTS = (
         r"decoder.layers.\1.cross_attn",
     ),
 )
-
-BATCH_COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ...layers.interleaved_encoder import layer_sequence
-from .names import BATCH_COUNTER, Layout, resnet_depth
+from ..fit import BATCH_COUNTER
+from .names import Layout, resnet_depth
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,17 @@
+"""Wording that messages share."""
+
+from collections.abc import Iterable
+
+
+def first_few(texts: Iterable[str], limit: int) -> str:
+    """List texts, and say by an ellipsis that there are more.
+
+    Args:
+        texts: any number of them.
+        limit: how many to spell out.
+
+    Returns:
+        str: empty where there are none.
+    """
+    texts = list(texts)
+    return ", ".join(texts[:limit]) + (", …" if len(texts) > limit else "")
