@@ -17,7 +17,6 @@ from mmengine.runner import Runner
 
 import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.checkpoint.files import require_checkpoint
-from mmdet_lite.checkpoint.fit import unwrapped
 from mmdet_lite.cli import (
     add_config_arguments,
     check_data,
@@ -36,6 +35,7 @@ from mmdet_lite.engine import (
     without_averaging,
 )
 from mmdet_lite.errors import ConfigError
+from mmdet_lite.model_wrappers import unwrapped
 from mmdet_lite.runtime import (
     inference_dtype,
     keep_freed_memory,

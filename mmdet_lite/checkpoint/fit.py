@@ -5,15 +5,14 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner.checkpoint import load_state_dict
 from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..messages import first_few
+from ..model_wrappers import unwrapped
 from .attention_kind import refuse_other_attention
 from .translated import translated
 
@@ -92,8 +91,7 @@ def fit_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
     Names that modules of the model translate count as what they become.
 
     Args:
-        model: a detector, also wrapped for several devices or for test-time
-            augmentation. It is not changed.
+        model: a detector, also in wrappers. It is not changed.
         weights: as of :func:`weights_of`.
     """
     fit = Fit()
@@ -113,13 +111,6 @@ def fit_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
                 fit.not_finite.append(name)
     fit.surplus = [name for name in weights if name not in own]
     return fit
-
-
-def unwrapped(model: Any) -> nn.Module:
-    """A model without what stands around it for devices or for augmentation."""
-    while isinstance(model, BaseTTAModel) or is_model_wrapper(model):
-        model = model.module
-    return model
 
 
 def require_whole_fit(fit: Fit) -> None:

@@ -11,10 +11,10 @@ from ..checkpoint.fit import (
     fit_of,
     require_part_fit,
     require_whole_fit,
-    unwrapped,
     weights_of,
 )
 from ..checkpoint.optimizer_fit import require_optimizer_fit
+from ..model_wrappers import unwrapped
 
 
 @HOOKS.register_module()

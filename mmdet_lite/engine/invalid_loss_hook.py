@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..model_wrappers import unwrapped
 
 ACTIONS = ("stop", "skip")
 
@@ -59,11 +60,11 @@ class InvalidLossHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Look at what the model and its head give from now on."""
         self._runner = runner
-        model = getattr(runner.model, "module", runner.model)
+        head = getattr(unwrapped(runner.model), "bbox_head", None)
         # The head's, since what matches boxes to objects trips over a NaN earlier than
         # there is a loss.
-        if isinstance(getattr(model, "bbox_head", None), nn.Module):
-            self._handles.append(model.bbox_head.register_forward_hook(self._look))
+        if isinstance(head, nn.Module):
+            self._handles.append(head.register_forward_hook(self._look))
         self._handles.append(runner.model.register_forward_hook(self._look))
 
     def after_train(self, runner: Runner) -> None:

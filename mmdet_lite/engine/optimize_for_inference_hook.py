@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ..checkpoint.fit import unwrapped
+from ..model_wrappers import unwrapped
 from ..runtime import optimize_for_inference
 
 

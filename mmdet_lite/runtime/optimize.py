@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import ConfigError
 from ..layers.self_attention import fuse_self_attention
+from ..model_wrappers import unwrapped
 from ..ops.accelerate import accelerate_mmcv
 from .memory import keep_freed_memory
 from .mixed_precision import has_bfloat16_instructions, predict_in_float32
@@ -38,10 +39,9 @@ def optimize_for_inference(
     several times as fast again.
 
     Args:
-        model: any detector of mmdet with ``extract_feat``, also inside of a wrapper
-            that holds it as ``module``; with its weights loaded and on its device. It
-            is changed: its weights fit no checkpoint any more, and on a processor it
-            has to stay there.
+        model: any detector of mmdet with ``extract_feat``, also inside of mmengine's
+            wrappers; with its weights loaded and on its device. It is changed: its
+            weights fit no checkpoint any more, and on a processor it has to stay there.
         dtype: None for float32, ``torch.bfloat16``, or ``torch.float16`` on a GPU:
             what autocast then computes in; boxes and scores stay float32.
 
@@ -53,7 +53,7 @@ def optimize_for_inference(
             what backbone and neck give. In the second case the model is of no use any
             more.
     """
-    detector: Any = getattr(model, "module", model)
+    detector: Any = unwrapped(model)
     device = next(detector.parameters()).device
     if dtype is not None:
         _require_dtype(dtype, device)

@@ -57,6 +57,18 @@ def test_an_invalid_loss_ends_the_training(run_config, train, spoil, message):
         train(run_config, hooks=[Spoil(spoil, {1})])
 
 
+def test_a_part_called_module_is_not_taken_for_the_model():
+    model = torch.nn.Module()
+    model.module = torch.nn.Module()
+    model.bbox_head = torch.nn.Identity()
+    hook = InvalidLossHook()
+    runner = SimpleNamespace(model=model, iter=0)
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0, {"inputs": [], "data_samples": []})
+    with pytest.raises(InvalidLossError, match="what Identity predicts"):
+        model.bbox_head(torch.tensor(torch.nan))
+
+
 def test_logits_of_words_that_a_text_has_not_are_minus_infinity():
     """Grounding DINO's, in every iteration; its losses leave them out."""
     head = GroundingDINOHead(

@@ -5,6 +5,7 @@ from itertools import chain
 import pytest
 import torch
 from mmcv.ops import multi_scale_deform_attn as mmcv_module
+from mmdet.models import DetTTAModel
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.model import BaseModel
@@ -69,6 +70,13 @@ def test_boxes_and_scores_stay(build, name):
         torch.testing.assert_close(
             new.bboxes[same], old.bboxes[same], rtol=1e-3, atol=0.05
         )
+
+
+def test_a_detector_inside_of_two_wrappers_is_made_fast(build):
+    model = build("ResNet")
+    wrapped = nn.DataParallel(DetTTAModel(module=model))
+    assert optimize_for_inference(wrapped) is wrapped
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in model.backbone.modules())
 
 
 @pytest.mark.skipif(
