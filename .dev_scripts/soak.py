@@ -33,6 +33,7 @@ from breakable_training import (
 
 from mmdet_lite.benchmark.measurement import save_measurement
 from mmdet_lite.checkpoint.local_file import UnreadableCheckpointError
+from mmdet_lite.checkpoint.resumable import LAST_CHECKPOINT
 from mmdet_lite.cli import positive_int
 from mmdet_lite.engine import STOPPED
 
@@ -177,7 +178,7 @@ class Soak:
         """Kill the training and its workers, and see what it was writing."""
         self.training.signal(signal.SIGKILL)
         for name in self.training.unfinished():
-            kind = "checkpoint" if ".pth" in name else "last_checkpoint"
+            kind = "checkpoint" if ".pth" in name else LAST_CHECKPOINT
             self.tally.half_written[kind] += 1
 
     def standing(self, fault: str) -> str | None:
@@ -187,11 +188,11 @@ class Soak:
         newest, reached = training.newest(), training.reached()
         stands = 0 if newest is None else newest[1]
         self.tally.iterations_repeated += max(0, reached - stands)
-        named = training.work_dir / "last_checkpoint"
+        named = training.work_dir / LAST_CHECKPOINT
         if named.exists():
             path = Path(named.read_text())
             if not path.is_file():
-                return f"last_checkpoint names {path.name}, which is not there"
+                return f"{LAST_CHECKPOINT} names {path.name}, which is not there"
         saves = fault in _SIGNALS and training.trained()
         if saves and status == STOPPED:
             self.tally.saved_on_signal += 1
@@ -227,7 +228,7 @@ class Soak:
             # None is whole: start anew.
             for file in self.training.work_dir.glob("*.pth"):
                 file.unlink()
-            (self.training.work_dir / "last_checkpoint").unlink(missing_ok=True)
+            (self.training.work_dir / LAST_CHECKPOINT).unlink(missing_ok=True)
             return None
         # A bit between two records is nobody's.
         if found[0] == path and differing(whole, path):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mmcv.ops import get_compiling_cuda_version
 
+from mmdet_lite.checkpoint.resumable import LAST_CHECKPOINT
 from mmdet_lite.datasets.digits import make_digits_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -43,7 +44,7 @@ def main() -> None:
     start = time.monotonic()
     run_tool(data_root, "train.py", CONFIG, "--work-dir", work_dir)
     minutes = (time.monotonic() - start) / 60
-    checkpoint = Path((work_dir / "last_checkpoint").read_text())
+    checkpoint = Path((work_dir / LAST_CHECKPOINT).read_text())
     pictures = work_dir / "pictures"
     run_tool(
         data_root,

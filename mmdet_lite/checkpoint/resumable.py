@@ -5,6 +5,8 @@ from pathlib import Path
 
 from .local_file import UnreadableCheckpointError, load_from_local, peek
 
+LAST_CHECKPOINT = "last_checkpoint"
+"""The file of a work dir that names what was saved last."""
 # What mmengine reads back, beside weights and optimizer. Weights to start from and
 # published ones lack it.
 _OF_A_TRAINING = ("meta", "message_hub", "state_dict")
@@ -40,7 +42,7 @@ def read_position(path: str | Path, schedules: bool = False) -> dict:
 
 def named_last(work_dir: str | Path) -> str | None:
     """The path or URL that ``last_checkpoint`` of a work dir has, if it has one."""
-    last = Path(work_dir) / "last_checkpoint"
+    last = Path(work_dir) / LAST_CHECKPOINT
     return (last.is_file() and last.read_text(errors="replace").strip()) or None
 
 
@@ -108,7 +110,7 @@ def find_newest(
         )
     named = named_last(work_dir)
     if named is not None:
-        other.append(f"last_checkpoint of {work_dir} names {named}, which is gone")
+        other.append(f"{LAST_CHECKPOINT} of {work_dir} names {named}, which is gone")
     for line in other:
         say(f"{line}; there is nothing to go on from, the training starts")
     return None

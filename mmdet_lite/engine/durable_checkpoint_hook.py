@@ -13,9 +13,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..checkpoint.durable import UNFINISHED, DurableBackend, write_durably
+from ..checkpoint.resumable import LAST_CHECKPOINT
 from ..errors import ConfigError
-
-LAST_CHECKPOINT = "last_checkpoint"
 
 
 @HOOKS.register_module()

@@ -16,6 +16,7 @@ from mmengine.device import get_device
 
 from ..benchmark.environment import describe_environment
 from ..benchmark.measurement import load_measurement, save_measurement
+from ..checkpoint.resumable import LAST_CHECKPOINT, named_last
 from ..errors import ConfigError
 from .grid import Cell, Grid
 from .record import record_of, retest_record_of
@@ -140,7 +141,7 @@ def train_cell(cell: Cell, work_dir: str | Path, threads: int) -> dict[str, Any]
             f"{work_dir} holds the training of another config; remove it to start anew"
         )
     config.write_text(text)
-    resume = ["--resume"] if (work_dir / "last_checkpoint").exists() else []
+    resume = ["--resume"] if (work_dir / LAST_CHECKPOINT).exists() else []
     parts = _read_parts(work_dir)
     part: dict[str, Any] = {
         "started": time.time(),
@@ -186,8 +187,8 @@ def retest_cell(
         RuntimeError: the test failed; the message names its log.
     """
     work_dir = Path(work_dir)
-    checkpoint = work_dir / "last_checkpoint"
-    if not checkpoint.exists():
+    checkpoint = named_last(work_dir)
+    if checkpoint is None:
         raise ConfigError(f"{work_dir} holds no checkpoint to test")
     retest = work_dir / "retest"
     shutil.rmtree(retest, ignore_errors=True)
@@ -201,7 +202,7 @@ def retest_cell(
     }
     changed_cell = replace(cell, options={**kept, **options})
     config.write_text(changed_cell.read_config().pretty_text)
-    weights = work_dir / Path(checkpoint.read_text()).name
+    weights = work_dir / Path(checkpoint).name
     returncode, _ = _run_tool("test.py", [config, weights], retest, threads)
     if returncode:
         raise RuntimeError(f"failed with status {returncode}; see {retest / _LOG}")

@@ -93,7 +93,10 @@ def test_a_cell_is_trained_once_and_its_run_is_kept(grid, tmp_path):
     assert again["options"] == options
 
 
-def test_a_cell_without_a_checkpoint_is_not_retested(grid, tmp_path):
+@pytest.mark.parametrize("named", [None, ""], ids=["no file", "an empty file"])
+def test_a_cell_without_a_checkpoint_is_not_retested(grid, tmp_path, named):
+    if named is not None:
+        (tmp_path / "last_checkpoint").write_text(named)
     with pytest.raises(ConfigError, match="holds no checkpoint to test"):
         retest_cell(grid.cells[0], tmp_path, {}, {}, threads=1)
 
