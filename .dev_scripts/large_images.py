@@ -20,7 +20,7 @@ from mmdet.utils import register_all_modules
 from mmdet_lite.benchmark.environment import describe_environment
 from mmdet_lite.benchmark.measurement import save_measurement
 from mmdet_lite.cli import read_config
-from mmdet_lite.flops.counter import without_pretrained_weights
+from mmdet_lite.model_config import without_pretrained_weights
 from mmdet_lite.runtime import keep_freed_memory
 from mmdet_lite.runtime.memory import read_peak_memory, reset_peak_memory
 from mmdet_lite.runtime.memory_need import memory_need

@@ -20,6 +20,7 @@ from mmdet.testing import demo_mm_inputs
 from mmdet.utils import register_all_modules
 
 from mmdet_lite.cli import positive_int, read_config
+from mmdet_lite.model_config import without_pretrained_weights
 from mmdet_lite.runtime import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,8 +59,7 @@ def measure(images: int, every: int) -> Iterator[dict[str, Any]]:
     register_all_modules(init_default_scope=True)
     torch.manual_seed(0)
     cfg = read_config(str(ROOT / "configs" / "lite_detr" / CONFIG)).model
-    cfg.backbone.init_cfg = None
-    model = MODELS.build(cfg).eval()
+    model = MODELS.build(without_pretrained_weights(cfg)).eval()
     sizes = random.Random(0)
     for number in range(1, images + 1):
         height, width = sizes.randint(*SIDES), sizes.randint(*SIDES)

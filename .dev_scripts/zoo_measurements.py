@@ -14,7 +14,8 @@ from mmdet_lite.checkpoint.official.conversion import convert_official, to_offic
 from mmdet_lite.cli import read_config
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.experiments.record import log_lines
-from mmdet_lite.flops.counter import count_flops, without_pretrained_weights
+from mmdet_lite.flops.counter import count_flops
+from mmdet_lite.model_config import without_pretrained_weights
 
 
 def measure_complexity(

@@ -18,7 +18,7 @@ from ..deployment.cuda_graph import CUDAGraphDetector
 from ..deployment.module import DetectorModule
 from ..deployment.runtime import load_detector, runtimes_of
 from ..errors import ConfigError
-from ..flops.counter import without_pretrained_weights
+from ..model_config import without_pretrained_weights
 from ..runtime import optimize_for_inference, predict_in_float32
 from .rt_detr import PACKAGE, RT_DETR, RTDetr
 from .timing import Run

@@ -10,6 +10,7 @@ from mmdet.utils import ConfigType
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..model_config import without_pretrained_weights
 from ..version import __version__
 from .files import read_mmengine, write_checkpoint
 
@@ -85,8 +86,8 @@ def initialise_file_from_stock(
 
     Args:
         source: path or URL of the stock model's checkpoint.
-        model_cfg: config of the Lite model; the backbone's pretrained weights are not
-            fetched, because the checkpoint has better ones.
+        model_cfg: config of the Lite model; it is not changed, and pretrained weights
+            are not fetched, because the checkpoint has better ones.
         target: path to write to, for ``load_from`` of a config.
         seed: of the weights that are new.
 
@@ -96,8 +97,7 @@ def initialise_file_from_stock(
     """
     stock = read_mmengine(source)["state_dict"]
     torch.manual_seed(seed)
-    model_cfg.backbone.init_cfg = None
-    model = MODELS.build(model_cfg)
+    model = MODELS.build(without_pretrained_weights(model_cfg))
     model.init_weights()
     start = initialise_from_stock(model, stock)
     write_checkpoint(

@@ -17,7 +17,7 @@ from ..checkpoint.fit import load_whole
 from ..dense_heads import LiteDINOHead
 from ..detectors.lite_transformer import LiteTransformerMixin
 from ..errors import ConfigError
-from ..flops.counter import without_pretrained_weights
+from ..model_config import without_pretrained_weights
 from .description import Description, describe
 from .duplicates import without_duplicates
 

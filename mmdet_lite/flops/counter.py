@@ -39,7 +39,6 @@ counted nor free is reported as ``uncounted``.
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from functools import partial
 from math import prod
 from typing import Any
@@ -48,7 +47,6 @@ import torch
 from mmdet.models.layers.transformer.utils import ConditionalAttention
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmdet.utils import ConfigType
 from mmengine.analysis import FlopAnalyzer, parameter_count
 from mmengine.analysis.jit_handles import (
     Handle,
@@ -64,6 +62,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..layers.key_aware_attention import KeyAwareDeformableAttention
+from ..model_config import without_pretrained_weights
 from .counted_operators import (
     ATTENTION_HANDLES,
     KEY_AWARE_PRODUCTS,
@@ -207,25 +206,6 @@ def _checked(image_shape: tuple[int, int]) -> tuple[int, int]:
             f"{image_shape}"
         )
     return image_shape[0], image_shape[1]
-
-
-def without_pretrained_weights(cfg: ConfigType) -> ConfigType:
-    """A copy of a model's config in which nothing asks for weights."""
-    cfg = deepcopy(cfg)
-    pending = [cfg]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            init_cfg = node.get("init_cfg")
-            if isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained":
-                node["init_cfg"] = None
-            if node.get("pretrained"):
-                # timm's backbones take a truth value, mmdet's old ones a path.
-                node["pretrained"] = False if node["pretrained"] is True else None
-            pending.extend(node.values())
-        elif isinstance(node, list | tuple):
-            pending.extend(node)
-    return cfg
 
 
 @contextmanager

@@ -104,6 +104,18 @@ def test_weights_of_another_model_are_refused(small_config):
         initialise_from_stock(model, {"fc.bias": torch.zeros(1)})
 
 
+def test_pretrained_weights_are_not_fetched_for_a_file(
+    small_config, stock_dino, tmp_path
+):
+    source, target = tmp_path / "stock.pth", tmp_path / "start.pth"
+    torch.save({"state_dict": stock_dino, "meta": {}}, source)
+    cfg = small_config(LITE_DINO).model
+    pretrained = [{"type": "Pretrained", "checkpoint": "nowhere.pth"}]
+    cfg.backbone.init_cfg = pretrained
+    initialise_file_from_stock(source, cfg, target)
+    assert cfg.backbone.init_cfg == pretrained
+
+
 def test_a_file_to_start_from(small_config, stock_dino, tmp_path):
     source, target = tmp_path / "stock.pth", tmp_path / "new" / "start.pth"
     torch.save({"state_dict": stock_dino, "meta": {}}, source)
