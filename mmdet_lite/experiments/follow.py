@@ -7,15 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from mmdet.models.detectors import BaseDetector
-from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.runner import Runner, set_random_seed
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from ..checkpoint.files import read_mmengine
-from ..checkpoint.fit import load_whole
 from ..visualization.attention_record import AttentionRecord, record_attention
+from .detector import build_detector
 
 COLUMNS = {
     "entropy": "entropy of the weights, of its maximum",
@@ -47,12 +44,7 @@ def follow(
         list: a row for each encoder layer and decoder layer, with ``layer`` and the
         keys of :data:`COLUMNS`; None where a layer has no such thing.
     """
-    set_random_seed(seed)
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    model.init_weights()
-    if checkpoint is not None:
-        load_whole(model, read_mmengine(checkpoint), checkpoint)
-    model.train()
+    model = build_detector(cfg.model, checkpoint, seed).train()
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=seed)
     # The stock encoder is followed as if it told the levels apart.
     num_high_levels = getattr(model.encoder, "num_high_levels", 3)

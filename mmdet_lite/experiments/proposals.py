@@ -2,22 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any
 
 import torch
 from mmdet.models.dense_heads import DINOHead
 from mmdet.models.detectors import DDQDETR, BaseDetector
-from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.runner import Runner, set_random_seed
+from mmengine.runner import Runner
 from torch import Tensor
 
-from ..checkpoint.files import read_mmengine
-from ..checkpoint.fit import load_whole
 from ..errors import ConfigError
+from .detector import build_detector
 
 IOU_ON_OBJECT = 0.5
 """From this IoU on a proposal is one of an object."""
@@ -51,19 +47,7 @@ def count_proposals(
         ConfigError: the detector makes no proposals or chooses distinct ones, the test
             set has no objects, or the checkpoint does not fit.
     """
-    set_random_seed(seed)
-    model = revert_sync_batchnorm(MODELS.build(deepcopy(cfg.model)))
-    if not getattr(model, "as_two_stage", False):
-        raise ConfigError(f"{type(model).__name__} here makes no proposals to count")
-    if isinstance(model, DDQDETR):
-        raise ConfigError(
-            f"{type(model).__name__} does not choose the proposals that score best, "
-            "which are what is counted, but distinct ones"
-        )
-    model.init_weights()
-    if checkpoint is not None:
-        load_whole(model, read_mmengine(checkpoint), checkpoint)
-    model.eval()
+    model = build_detector(cfg.model, checkpoint, seed, _require_best_proposals).eval()
     loader_cfg = {
         name: value
         for name, value in cfg.test_dataloader.items()
@@ -103,6 +87,17 @@ def count_proposals(
         "objects": len(numbers),
         "images": len(loader.dataset),
     }
+
+
+def _require_best_proposals(model: BaseDetector) -> None:
+    """Refuse a detector whose queries are not its best proposals."""
+    if not getattr(model, "as_two_stage", False):
+        raise ConfigError(f"{type(model).__name__} here makes no proposals to count")
+    if isinstance(model, DDQDETR):
+        raise ConfigError(
+            f"{type(model).__name__} does not choose the proposals that score best, "
+            "which are what is counted, but distinct ones"
+        )
 
 
 @contextmanager
