@@ -41,7 +41,6 @@ from mmdet_lite.benchmark.rt_detr import RT_DETR
 from mmdet_lite.benchmark.scaling import measure_scaling
 from mmdet_lite.benchmark.subjects import SUBJECTS
 from mmdet_lite.benchmark.training import measure_training
-from mmdet_lite.checkpoint.files import require_checkpoint
 from mmdet_lite.cli import (
     existing_device,
     exit_on_config_error,
@@ -255,7 +254,6 @@ def main() -> None:
                 args.subject, args.sides, args.threads, device, args.repeats
             )
         elif not timed:
-            require_checkpoint(args.checkpoint)
             rows = measure_accuracy(read_config(args.config), args.checkpoint)
         elif args.command == "training":
             rows = measure_training(

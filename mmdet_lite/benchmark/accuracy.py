@@ -8,8 +8,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..checkpoint.files import require_checkpoint
 from ..engine import check_fit
-from ..errors import ConfigError
 from ..runtime import predict_in_float32
 
 
@@ -18,17 +18,16 @@ def measure_accuracy(cfg: Config, checkpoint: str | Path) -> list[dict[str, Any]
 
     Args:
         cfg: a whole config with a test set.
-        checkpoint: path of the weights.
+        checkpoint: path or URL of the weights.
 
     Returns:
         list: a row for each precision: ``subject``, ``dtype`` and ``metrics``, by
         mmdet's names.
 
     Raises:
-        ConfigError: there is no such checkpoint, or it does not fit.
+        ConfigError: there is no such file, or what it holds does not fit.
     """
-    if not Path(checkpoint).is_file():
-        raise ConfigError(f"the checkpoint does not exist: {checkpoint}")
+    require_checkpoint(checkpoint)
     rows = []
     # One folder for both: mmengine keeps writing to that of the first.
     with TemporaryDirectory() as work_dir:
