@@ -94,9 +94,18 @@ def fit_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
         model: a detector, also in wrappers. It is not changed.
         weights: as of :func:`weights_of`.
     """
+    model = unwrapped(model)
+    return compare(model.state_dict(), translated(model, weights))
+
+
+def compare(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Fit:
+    """Compare weights with a model's, name by name.
+
+    Args:
+        own: the model's.
+        weights: those that it may take.
+    """
     fit = Fit()
-    own = unwrapped(model).state_dict()
-    weights = translated(unwrapped(model), weights)
     for name, tensor in own.items():
         if name not in weights:
             if not name.endswith(BATCH_COUNTER):

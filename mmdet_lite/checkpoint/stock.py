@@ -10,9 +10,11 @@ from mmdet.utils import ConfigType
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..messages import first_few
 from ..model_config import without_pretrained_weights
 from ..version import __version__
 from .files import read_mmengine, write_checkpoint
+from .fit import compare, weights_of
 
 
 @dataclass
@@ -47,36 +49,36 @@ def initialise_from_stock(
     Args:
         model: a Lite model with weights initialised (``init_weights``). It is not
             changed.
-        stock: weights of mmdet's DINO or Deformable DETR, of the same options.
+        stock: weights of mmdet's DINO or Deformable DETR, of the same options; a
+            ``module.`` before names is left out.
 
     Returns:
         Initialisation: a complete state dict, which ``load_from`` and
         ``load_state_dict`` take.
 
     Raises:
-        ConfigError: nothing of the weights fits the model's transformer.
+        ConfigError: there are no weights, or none fits the model's encoder.
     """
+    weights = weights_of(stock)
     state_dict = dict(model.state_dict())
-    kept, new = [], {}
-    for name, own in state_dict.items():
-        if name not in stock:
-            new[name] = "not in the checkpoint"
-        elif stock[name].shape != own.shape:
-            new[name] = (
-                f"shape {tuple(own.shape)}, in the checkpoint "
-                f"{tuple(stock[name].shape)}"
-            )
-        else:
-            state_dict[name] = stock[name]
-            kept.append(name)
-    if not any(name.startswith("encoder.") for name in kept):
+    # Not as the model would load them: it refuses weights of plain attention.
+    fit = compare(state_dict, weights)
+    if not any(name.startswith("encoder.") for name in fit.taken):
         raise ConfigError(
             "no weight of the checkpoint fits the model's encoder; it has "
-            f"{', '.join(list(stock)[:3])}, …, but weights of a DINO or Deformable "
-            "DETR of mmdet 3 are expected"
+            f"{first_few(weights, 3)}, but weights of a DINO or Deformable DETR of "
+            "mmdet 3 are expected"
         )
-    dropped = [name for name in stock if name not in state_dict]
-    return Initialisation(state_dict, kept, new, dropped)
+    kept = {name: weights[name] for name in fit.taken}
+    new = {
+        name: f"shape {tuple(own.shape)}, in the checkpoint "
+        f"{tuple(weights[name].shape)}"
+        if name in weights
+        else "not in the checkpoint"
+        for name, own in state_dict.items()
+        if name not in kept
+    }
+    return Initialisation({**state_dict, **kept}, fit.taken, new, fit.surplus)
 
 
 def initialise_file_from_stock(

@@ -98,6 +98,17 @@ def test_shapes_that_differ_are_named(small_config, stock_dino):
     model.load_state_dict(start.state_dict)
 
 
+def test_names_are_those_that_a_wrapper_left(small_config, stock_dino):
+    model = MODELS.build(small_config(LITE_DINO).model)
+    wrapped = {f"module.{name}": tensor for name, tensor in stock_dino.items()}
+    start, expected = (
+        initialise_from_stock(model, stock) for stock in (wrapped, stock_dino)
+    )
+    assert start.kept == expected.kept
+    assert start.dropped == expected.dropped
+    assert "attention_weights" in start.dropped[0]
+
+
 def test_weights_of_another_model_are_refused(small_config):
     model = MODELS.build(small_config(LITE_DINO).model)
     with pytest.raises(ConfigError, match=r"fits the model's encoder; it has fc\.bias"):
