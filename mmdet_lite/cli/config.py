@@ -9,7 +9,7 @@ from mmengine.config import Config, DictAction
 from mmengine.hub import get_config
 
 from ..errors import ConfigError
-from .launcher import require_launcher
+from ..runtime.launcher import require_launcher
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

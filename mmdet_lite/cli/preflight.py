@@ -35,8 +35,8 @@ from ..datasets.problems import (
     serious,
 )
 from ..errors import ConfigError
+from ..runtime.launcher import is_first_process
 from ..type_names import class_of
-from .launcher import is_first_process
 from .numbers import positive_int
 
 ImageCheck = Callable[[Any, ImageReader], list[Problem]]

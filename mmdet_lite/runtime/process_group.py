@@ -15,21 +15,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import ConfigError
-
-# What PyTorch reads, by what each launcher sets; its own sets the same names.
-_RANK_VARIABLES = {
-    "pytorch": {},
-    "slurm": {
-        "RANK": "SLURM_PROCID",
-        "WORLD_SIZE": "SLURM_NTASKS",
-        "LOCAL_RANK": "SLURM_LOCALID",
-    },
-    "mpi": {
-        "RANK": "OMPI_COMM_WORLD_RANK",
-        "WORLD_SIZE": "OMPI_COMM_WORLD_SIZE",
-        "LOCAL_RANK": "OMPI_COMM_WORLD_LOCAL_RANK",
-    },
-}
+from .launcher import RANK_VARIABLES
 
 
 @contextmanager
@@ -59,7 +45,7 @@ def process_group(cfg: Config) -> Iterator[None]:
 
 
 def _connect_without_gpu(cfg: Config, launcher: str) -> None:
-    for name, source in _RANK_VARIABLES[launcher].items():
+    for name, source in RANK_VARIABLES[launcher].items():
         os.environ[name] = os.environ.get(source, "0")
     if launcher == "slurm" and "MASTER_ADDR" not in os.environ:
         os.environ["MASTER_ADDR"] = _first_host(os.environ["SLURM_NODELIST"])
@@ -95,7 +81,7 @@ def _first_host(nodes: str) -> str:
 
 
 def _require_gpu(launcher: str) -> None:
-    variable = _RANK_VARIABLES[launcher].get("LOCAL_RANK", "LOCAL_RANK")
+    variable = RANK_VARIABLES[launcher]["LOCAL_RANK"]
     rank, gpus = int(os.environ.get(variable, "0")), torch.cuda.device_count()
     if rank >= gpus:
         raise ConfigError(

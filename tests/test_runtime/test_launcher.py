@@ -4,8 +4,8 @@ import pytest
 from mmengine.config import Config
 
 from mmdet_lite.cli import check_data
-from mmdet_lite.cli.launcher import is_first_process, require_launcher
 from mmdet_lite.errors import ConfigError
+from mmdet_lite.runtime.launcher import is_first_process, require_launcher
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,25 @@ import os
 
 from ..errors import ConfigError
 
-# What mmengine reads of each launcher, its rank first.
-_VARIABLES = {
-    "none": (),
-    "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"),
-    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"),
-    "mpi": (
-        "OMPI_COMM_WORLD_RANK",
-        "OMPI_COMM_WORLD_SIZE",
-        "OMPI_COMM_WORLD_LOCAL_RANK",
-        "MASTER_ADDR",
-    ),
+# What each launcher sets, by what PyTorch reads.
+RANK_VARIABLES = {
+    "pytorch": {"RANK": "RANK", "WORLD_SIZE": "WORLD_SIZE", "LOCAL_RANK": "LOCAL_RANK"},
+    "slurm": {
+        "RANK": "SLURM_PROCID",
+        "WORLD_SIZE": "SLURM_NTASKS",
+        "LOCAL_RANK": "SLURM_LOCALID",
+    },
+    "mpi": {
+        "RANK": "OMPI_COMM_WORLD_RANK",
+        "WORLD_SIZE": "OMPI_COMM_WORLD_SIZE",
+        "LOCAL_RANK": "OMPI_COMM_WORLD_LOCAL_RANK",
+    },
+}
+# What mmengine reads beside them, to find the first machine.
+_PLACE_VARIABLES = {
+    "pytorch": ("MASTER_ADDR", "MASTER_PORT"),
+    "slurm": ("SLURM_NODELIST",),
+    "mpi": ("MASTER_ADDR",),
 }
 _STARTED_BY = {
     "pytorch": "tools/dist_train.sh or tools/dist_test.sh",
@@ -32,7 +40,10 @@ def require_launcher(launcher: str) -> None:
     Raises:
         ConfigError: one of its environment variables is not set.
     """
-    missing = [name for name in _VARIABLES[launcher] if name not in os.environ]
+    if launcher == "none":
+        return
+    wanted = [*RANK_VARIABLES[launcher].values(), *_PLACE_VARIABLES[launcher]]
+    missing = [name for name in wanted if name not in os.environ]
     if missing:
         raise ConfigError(
             f"--launcher {launcher} needs {', '.join(missing)} in the environment: "
@@ -46,5 +57,6 @@ def is_first_process(launcher: str) -> bool:
     Args:
         launcher: as :func:`require_launcher`, which was called before.
     """
-    variables = _VARIABLES[launcher]
-    return not variables or os.environ.get(variables[0], "0") == "0"
+    if launcher == "none":
+        return True
+    return os.environ.get(RANK_VARIABLES[launcher]["RANK"], "0") == "0"
