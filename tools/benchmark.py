@@ -17,6 +17,7 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmdet.utils import register_all_modules
@@ -62,13 +63,14 @@ DTYPES = {
 
 
 def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
+    """Parse the command line; ``run`` is what the subcommand does."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
     table = commands.add_parser("table", help="print a file's table in Markdown")
     table.add_argument("file", help="what --json wrote")
+    table.set_defaults(run=print_table)
 
     kept = argparse.ArgumentParser(add_help=False)
     kept.add_argument(
@@ -79,203 +81,255 @@ def parse_args() -> argparse.Namespace:
         help="write the measurement to this .json, or in this folder (by default the "
         "current one) to a file named after the machine",
     )
-    every = argparse.ArgumentParser(add_help=False, parents=[kept])
-    every.add_argument("--repeats", type=positive_int, default=5, help="counted runs")
-    every.add_argument(
+    # Of the subcommands that have no such arguments.
+    kept.set_defaults(run=measure, shape=(), batch=1, bfloat16=[], optimize=[])
+    timed = argparse.ArgumentParser(add_help=False, parents=[kept])
+    timed.add_argument("--repeats", type=positive_int, default=5, help="counted runs")
+    timed.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="where to run",
     )
-    every.add_argument(
+    timed.add_argument(
         "--give-memory-back",
         action="store_true",
         help="on a processor, leave the C library's handling of freed memory as it is",
     )
-    shared = argparse.ArgumentParser(add_help=False, parents=[every])
-    shared.add_argument(
-        "--threads", type=positive_int, help="processor threads of PyTorch"
-    )
+    shared = argparse.ArgumentParser(add_help=False, parents=[timed])
+    add_threads(shared)
     shared.add_argument(
         "--shape", type=positive_int, nargs=2, default=(800, 1066), metavar=("H", "W")
     )
     shared.add_argument("--batch", type=positive_int, default=1, help="images")
 
-    operator = commands.add_parser("operator", parents=[shared], help="every backend")
-    operator.add_argument(
+    add_operator(
+        commands.add_parser("operator", parents=[shared], help="every backend")
+    )
+    add_encoder(
+        commands.add_parser("encoder", parents=[shared], help="inference, encoder")
+    )
+    add_model(commands.add_parser("model", parents=[shared], help="inference, model"))
+    add_scaling(
+        commands.add_parser(
+            "scaling", parents=[timed], help="an encoder on images of many sizes"
+        )
+    )
+    add_training(commands.add_parser("training", parents=[shared], help="an iteration"))
+    add_accuracy(
+        commands.add_parser(
+            "accuracy", parents=[kept], help="metrics in float32 and under autocast"
+        )
+    )
+    return parser.parse_args()
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add the one number of threads that all is measured with."""
+    parser.add_argument(
+        "--threads", type=positive_int, help="processor threads of PyTorch"
+    )
+
+
+def add_operator(parser: argparse.ArgumentParser) -> None:
+    """Add what is measured of the operators."""
+    parser.add_argument(
         "--queries",
         nargs="+",
         type=lambda text: None if text == "all" else positive_int(text),
         default=[300, 4421, None],
         help="numbers of queries, 'all' for as many as tokens",
     )
-    operator.add_argument(
+    parser.add_argument(
         "--dtypes", nargs="+", choices=DTYPES, default=["float32"], help="of features"
     )
-    for part in ("encoder", "model"):
-        model = commands.add_parser(part, parents=[shared], help=f"inference, {part}")
-        model.add_argument(
-            "--subjects",
-            nargs="+",
-            default=list(SUBJECTS),
-            help=f"configs, or of {', '.join((*SUBJECTS, RT_DETR))}; all but the last "
-            "by default",
+    parser.set_defaults(
+        measure=lambda args, device: measure_operators(
+            args.shape,
+            args.queries,
+            [DTYPES[name] for name in args.dtypes],
+            device,
+            args.repeats,
+            args.batch,
         )
-        model.add_argument(
-            "--bfloat16",
-            nargs="+",
-            default=[],
-            help="subjects that also run under autocast to bfloat16",
-        )
-        model.add_argument(
-            "--optimize",
-            nargs="+",
-            default=[],
-            help="subjects that also run made fast for predictions",
-        )
-    model.add_argument(
+    )
+
+
+def add_encoder(parser: argparse.ArgumentParser) -> None:
+    """Add what is measured of encoders."""
+    parser.add_argument(
+        "--subjects",
+        nargs="+",
+        default=list(SUBJECTS),
+        help=f"configs, or of {', '.join((*SUBJECTS, RT_DETR))}; all but the last "
+        "by default",
+    )
+    parser.add_argument(
+        "--bfloat16",
+        nargs="+",
+        default=[],
+        help="subjects that also run under autocast to bfloat16",
+    )
+    parser.add_argument(
+        "--optimize",
+        nargs="+",
+        default=[],
+        help="subjects that also run made fast for predictions",
+    )
+    parser.set_defaults(measure=measure_subjects)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add what is measured of whole models."""
+    add_encoder(parser)
+    parser.add_argument(
         "--compile",
         nargs="+",
         default=[],
         help="subjects that also run compiled by torch.compile",
     )
-    model.add_argument(
+    parser.add_argument(
         "--graph",
         nargs="+",
         default=[],
         help="Lite subjects that also run made fast and as a CUDA graph, on a GPU",
     )
-    model.add_argument(
+    parser.add_argument(
         "--exported",
         nargs="+",
         default=[],
         metavar="FILE",
         help="files of tools/deployment/export.py that also run",
     )
-    model.add_argument(
+    parser.add_argument(
         "--runtimes",
         nargs="+",
         choices=RUNTIMES,
         default=[],
         help="of the files; default: onnxruntime, or torch for .pt2",
     )
-    scaling = commands.add_parser(
-        "scaling", parents=[every], help="an encoder on images of many sizes"
+    parser.set_defaults(
+        measure=lambda args, device: measure_subjects(
+            args,
+            device,
+            compiled=args.compile,
+            graphed=args.graph,
+            exported=args.exported,
+            runtimes=args.runtimes,
+        )
     )
-    scaling.add_argument(
+
+
+def add_scaling(parser: argparse.ArgumentParser) -> None:
+    """Add what is measured by size."""
+    parser.add_argument(
         "--subject",
         default="lite-dino_h3l1-2p1x3",
         help=f"a config, or of {', '.join(SUBJECTS)}",
     )
-    scaling.add_argument(
+    parser.add_argument(
         "--sides",
         type=positive_int,
         nargs="+",
         default=[320, 640, 960, 1280, 1600],
         help="of square images",
     )
-    scaling.add_argument(
+    parser.add_argument(
         "--threads",
+        dest="thread_counts",
         type=positive_int,
         nargs="+",
         default=[1, torch.get_num_threads()],
         help="numbers of processor threads",
     )
-    training = commands.add_parser("training", parents=[shared], help="an iteration")
-    training.add_argument("--config", required=True, help="of the detector to train")
-    training.add_argument(
+    parser.set_defaults(
+        threads=None,
+        measure=lambda args, device: measure_scaling(
+            args.subject, args.sides, args.thread_counts, device, args.repeats
+        ),
+    )
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Add what is measured of a training."""
+    parser.add_argument("--config", required=True, help="of the detector to train")
+    parser.add_argument(
         "--stock-type", help="model.type of mmdet's own model, to run beside"
     )
-    accuracy = commands.add_parser(
-        "accuracy", parents=[kept], help="metrics in float32 and under autocast"
+    parser.set_defaults(
+        measure=lambda args, device: measure_training(
+            read_config(args.config),
+            args.shape,
+            args.batch,
+            device,
+            args.repeats,
+            args.stock_type,
+        )
     )
-    accuracy.add_argument(
-        "--threads", type=positive_int, help="processor threads of PyTorch"
+
+
+def add_accuracy(parser: argparse.ArgumentParser) -> None:
+    """Add what is tested."""
+    add_threads(parser)
+    parser.add_argument("--config", required=True, help="of the detector to test")
+    parser.add_argument("--checkpoint", required=True, help="its weights")
+    parser.set_defaults(
+        # Where mmengine's Runner tests.
+        device=get_device(),
+        give_memory_back=False,
+        repeats=None,
+        measure=lambda args, device: measure_accuracy(
+            read_config(args.config), args.checkpoint
+        ),
     )
-    # Where mmengine's Runner tests.
-    accuracy.set_defaults(device=get_device(), give_memory_back=False)
-    accuracy.add_argument("--config", required=True, help="of the detector to test")
-    accuracy.add_argument("--checkpoint", required=True, help="its weights")
-    return parser.parse_args()
 
 
-def only_of_models(args: argparse.Namespace) -> dict[str, list[str]]:
-    """What is measured beside whole models, and not beside encoders."""
-    if args.command != "model":
-        return {}
-    return {
-        "compiled": args.compile,
-        "graphed": args.graph,
-        "exported": args.exported,
-        "runtimes": args.runtimes,
-    }
+def measure_subjects(
+    args: argparse.Namespace, device: torch.device, **more: list[str]
+) -> list[dict[str, Any]]:
+    """Measure encoders or models, with what is measured of models only."""
+    return measure_models(
+        args.subjects,
+        args.command,
+        args.shape,
+        device,
+        args.repeats,
+        batch=args.batch,
+        bfloat16=args.bfloat16,
+        optimized=args.optimize,
+        **more,
+    )
 
 
-def main() -> None:
+def print_table(args: argparse.Namespace) -> None:
+    """Print the table of a file."""
+    with exit_on_config_error():
+        print(markdown_of(load_measurement(args.file)))
+
+
+def measure(args: argparse.Namespace) -> None:
     """Measure, print the table, write the file."""
-    args = parse_args()
-    if args.command == "table":
-        with exit_on_config_error():
-            print(markdown_of(load_measurement(args.file)))
-        return
     register_all_modules(init_default_scope=True)
     MMLogger.get_instance("mmengine").setLevel("ERROR")
     torch.manual_seed(SEED)
-    several_sizes = args.command == "scaling"
-    timed = args.command != "accuracy"
-    if args.threads and not several_sizes:
+    timed = args.repeats is not None
+    args.shape = tuple(args.shape)
+    if args.threads:
         torch.set_num_threads(args.threads)
     with exit_on_config_error():
         device = existing_device(args.device)
     if device.type == "cpu" and not args.give_memory_back:
         keep_freed_memory()
-    shape = tuple(getattr(args, "shape", ()))
-    batch = getattr(args, "batch", 1)
-    if getattr(args, "bfloat16", None) or not timed:
+    if args.bfloat16 or not timed:
         warn_of_slow_autocast(device.type)
     environment = describe_environment(device)
     with exit_on_config_error():
-        if args.give_memory_back and getattr(args, "optimize", None):
+        if args.give_memory_back and args.optimize:
             raise ConfigError("--optimize keeps freed memory, --give-memory-back not")
         if args.json:
             path = measurement_path(args.json, args.command, environment)
             require_commit(path, REPOSITORY)
             require_writable_file("--json", path)
-        if args.command == "operator":
-            rows = measure_operators(
-                shape,
-                args.queries,
-                [DTYPES[name] for name in args.dtypes],
-                device,
-                args.repeats,
-                batch,
-            )
-        elif several_sizes:
-            rows = measure_scaling(
-                args.subject, args.sides, args.threads, device, args.repeats
-            )
-        elif not timed:
-            rows = measure_accuracy(read_config(args.config), args.checkpoint)
-        elif args.command == "training":
-            rows = measure_training(
-                read_config(args.config),
-                shape,
-                batch,
-                device,
-                args.repeats,
-                args.stock_type,
-            )
-        else:
-            rows = measure_models(
-                args.subjects,
-                args.command,
-                shape,
-                device,
-                args.repeats,
-                batch=batch,
-                bfloat16=args.bfloat16,
-                optimized=args.optimize,
-                **only_of_models(args),
-            )
+        rows = args.measure(args, device)
     packages = sorted({row.get("package") for row in rows} - {None})
     environment["versions"].update(versions_of(packages))
     measurement = {
@@ -286,14 +340,20 @@ def main() -> None:
     }
     if timed:
         measurement |= {
-            "image_shape": list(shape),
-            "batch": batch,
+            "image_shape": list(args.shape),
+            "batch": args.batch,
             "repeats": args.repeats,
             "seed": SEED,
         }
     if args.json:
         save_measurement(path, measurement)
     print(markdown_of(measurement))
+
+
+def main() -> None:
+    """Do what the subcommand says."""
+    args = parse_args()
+    args.run(args)
 
 
 if __name__ == "__main__":
