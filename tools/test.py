@@ -26,8 +26,8 @@ from mmdet_lite.cli import (
     require_writable_file,
     require_writable_folder,
 )
-from mmdet_lite.deployment.exported_detector import SUFFIXES, use_exported_file
-from mmdet_lite.deployment.runtime import RUNTIMES
+from mmdet_lite.deployment.exported_detector import use_exported_file
+from mmdet_lite.deployment.runtime import RUNTIMES, SUFFIXES
 from mmdet_lite.engine import (
     LatencyHook,
     OptimizeForInferenceHook,

@@ -11,10 +11,10 @@ from ..datasets.class_names import classes_of_checkpoint, classes_of_config
 from ..errors import ConfigError
 from ..type_names import type_name
 from ..version import __version__
+from .runtime import KEY
 
-KEY = "mmdet_lite"
-"""Name of the entry in a file's metadata."""
-
+# Of images that nothing resizes.
+_USUAL_SHAPE = (800, 1066)
 # Steps of a test pipeline that leave the pixels as they are.
 _OTHER_STEPS = ("LoadImageFromFile", "LoadAnnotations", "PackDetInputs")
 
@@ -41,6 +41,13 @@ class Description:
     shape: tuple[int, int] | None
     batch: int | None = None
     version: str = __version__
+
+    @property
+    def trace_shape(self) -> tuple[int, int]:
+        """(height, width) to trace with: the only one, or the test pipeline's."""
+        if self.shape:
+            return self.shape
+        return self.scale[::-1] if self.scale else _USUAL_SHAPE
 
     def metadata(self) -> dict[str, str]:
         """The entry of a file's metadata."""

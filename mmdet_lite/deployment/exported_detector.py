@@ -16,9 +16,6 @@ from ..engine import without_averaging
 from ..errors import ConfigError
 from .runtime import load_detector
 
-SUFFIXES = (".onnx", ".pt2")
-"""How the names of exported files end."""
-
 
 @MODELS.register_module()
 class ExportedDetector(BaseModel):

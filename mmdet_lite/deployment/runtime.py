@@ -157,6 +157,8 @@ _DETECTORS: dict[tuple[str, str], Callable[[Path, int | None], Detector]] = {
     (".pt2", "torch"): TorchDetector,
 }
 RUNTIMES = tuple(name for _, name in _DETECTORS)
+SUFFIXES = tuple(dict.fromkeys(suffix for suffix, _ in _DETECTORS))
+"""How the names of exported files end."""
 
 
 def load_detector(
@@ -177,7 +179,8 @@ def load_detector(
     path = Path(path)
     fitting = runtimes_of(path)
     if not fitting:
-        raise DeploymentError(f"an exported file ends in .onnx or .pt2, but not {path}")
+        ends = " or ".join(SUFFIXES)
+        raise DeploymentError(f"an exported file ends in {ends}, but not {path}")
     if not path.is_file():
         raise DeploymentError(f"there is no file {path}")
     if runtime is not None and runtime not in fitting:

@@ -78,10 +78,8 @@ def export_torch(
         description: goes into the file's metadata.
 
     Raises:
-        ConfigError: as :func:`capture`; or the name does not end in ``.pt2``.
+        ConfigError: as :func:`capture`.
     """
-    if path.suffix != ".pt2":
-        raise ConfigError(f"--out must end in .pt2 for --format torch, but is {path}")
     program = capture(module, trace_shape, description)
     torch._inductor.aoti_compile_and_package(
         program,

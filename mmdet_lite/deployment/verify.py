@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -10,7 +11,8 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 
-from .runtime import Arrays, Detector, batch_of, to_batch
+from .module import DetectorModule
+from .runtime import Arrays, Detector, batch_of, load_detector, to_batch
 
 MAX_BOX, MAX_SCORE = 1e-2, 1e-4
 """How far boxes, in pixels, and scores may be from the model's."""
@@ -79,6 +81,32 @@ def compare(expected: Arrays, actual: Arrays) -> Comparison:
         largest_score = max(largest_score, float(score_differences[chosen]))
     misses += int((free & (second[1] >= least + MAX_SCORE)).sum())
     return Comparison(len(first[1]), misses, largest_box, largest_score)
+
+
+def verify_file(
+    path: Path,
+    module: DetectorModule,
+    images: Sequence[np.ndarray],
+    trace_shape: tuple[int, int],
+    runtimes: Sequence[str | None] = (None,),
+) -> Iterator[dict[str, Any]]:
+    """Compare a file with its model in several runtimes.
+
+    Args:
+        path: the file.
+        module: what was exported.
+        images: as :func:`verify`.
+        trace_shape: as :func:`verify`.
+        runtimes: as :func:`~.runtime.load_detector`.
+
+    Yields:
+        dict: as :func:`verify`, with ``runtime``.
+    """
+    for runtime in runtimes:
+        detector = load_detector(path, runtime)
+        name = type(detector).__name__.removesuffix("Detector")
+        for row in verify(module.model, detector, images, trace_shape):
+            yield {"runtime": name, **row}
 
 
 def verify(

@@ -14,10 +14,10 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmdet.utils import register_all_modules
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 import mmdet_lite  # noqa: F401  (registers its modules)
@@ -30,21 +30,17 @@ from mmdet_lite.cli import (
     read_config,
     require_writable_file,
 )
-from mmdet_lite.deployment.description import Description
-from mmdet_lite.deployment.module import DetectorModule, build_module
-from mmdet_lite.deployment.onnx_file import export_onnx
+from mmdet_lite.deployment.export import FORMATS, export_detector
 from mmdet_lite.deployment.runtime import (
     RUNTIMES,
     find_images,
-    load_detector,
     read_image,
+    runtimes_of,
 )
-from mmdet_lite.deployment.torch_package import export_torch
-from mmdet_lite.deployment.verify import MAX_BOX, MAX_SCORE, MIN_SCORE, verify
+from mmdet_lite.deployment.verify import MAX_BOX, MAX_SCORE, MIN_SCORE, verify_file
 from mmdet_lite.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DEFAULT_SHAPE = (800, 1066)
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_model_arguments(parser)
     parser.add_argument("weights", help="checkpoint of the detector")
-    parser.add_argument("--format", choices=["onnx", "torch"], required=True)
+    parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument(
         "--out", type=Path, required=True, help="file to write, .onnx or .pt2"
     )
@@ -103,53 +99,16 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def export(args: argparse.Namespace, cfg: Config) -> tuple[DetectorModule, Description]:
-    """Build the detector and write its file."""
-    shape = tuple(args.shape) if args.shape else None
-    if shape is not None and min(shape) < 32:
-        raise ConfigError(f"--shape must be at least 32 32, but is {shape}")
-    if args.format == "onnx" and args.out.suffix != ".onnx":
-        raise ConfigError(
-            f"--out must end in .onnx for --format onnx, but is {args.out}"
-        )
-    module, description = build_module(cfg, args.weights, shape, args.batch_size)
-    if args.format == "onnx":
-        export_onnx(
-            module, args.out, trace_shape_of(description), description, args.opset
-        )
-    else:
-        export_torch(module, args.out, trace_shape_of(description), description)
-    return module, description
-
-
-def trace_shape_of(description: Description) -> tuple[int, int]:
-    """The size to trace with: the only one, or that of the test pipeline."""
-    if description.shape:
-        return description.shape
-    return description.scale[::-1] if description.scale else DEFAULT_SHAPE
-
-
-def verify_file(
-    args: argparse.Namespace, module: DetectorModule, description: Description
-) -> list[dict]:
-    """Compare the file with the model in every runtime, and print the figures."""
-    images = [read_image(path) for path in find_images(args.verify)]
-    rows = []
-    for runtime in args.verify_with or [None]:
-        detector = load_detector(args.out, runtime)
-        name = type(detector).__name__.removesuffix("Detector")
-        for row in verify(module.model, detector, images, trace_shape_of(description)):
-            size = "×".join(map(str, row["image_shape"]))
-            print(
-                f"{name}, {row['images']} images of {size} (height×width) in batches "
-                f"of {row['batch']}: {row['objects']} objects of score {MIN_SCORE} "
-                f"and more, {row['misses']} missed; boxes {row['box']:.1e} px off at "
-                f"most, scores {row['score']:.1e}: "
-                f"{'ok' if row['passed'] else 'TOO FAR'}",
-                flush=True,
-            )
-            rows.append({"runtime": name, **row})
-    return rows
+def print_row(row: dict[str, Any]) -> None:
+    """Print how near the file is to the model at a size, in a batch."""
+    size = "×".join(map(str, row["image_shape"]))
+    print(
+        f"{row['runtime']}, {row['images']} images of {size} (height×width) in batches "
+        f"of {row['batch']}: {row['objects']} objects of score {MIN_SCORE} "
+        f"and more, {row['misses']} missed; boxes {row['box']:.1e} px off at "
+        f"most, scores {row['score']:.1e}: {'ok' if row['passed'] else 'TOO FAR'}",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -165,12 +124,26 @@ def main() -> None:
             require_writable_file("--json", args.json)
         require_writable_file("--out", args.out)
         cfg = read_config(args.config, args.cfg_options)
-        if args.verify:
-            find_images(args.verify)
-        module, description = export(args, cfg)
+        for runtime in set(args.verify_with or []) - set(runtimes_of(args.out)):
+            raise ConfigError(f"--verify-with {runtime} does not run {args.out}")
+        images = [read_image(path) for path in find_images(args.verify or [])]
+        module, description = export_detector(
+            cfg,
+            args.weights,
+            args.out,
+            args.format,
+            tuple(args.shape) if args.shape else None,
+            args.batch_size,
+            args.opset,
+        )
         size = args.out.stat().st_size
         print(f"wrote {args.out}, {size / 1e6:.1f} MB", flush=True)
-        rows = verify_file(args, module, description) if args.verify else []
+        rows = []
+        if images:
+            trace_shape, runtimes = description.trace_shape, args.verify_with or [None]
+            for row in verify_file(args.out, module, images, trace_shape, runtimes):
+                print_row(row)
+                rows.append(row)
     if args.json:
         measurement = {
             "kind": "export",
@@ -180,7 +153,7 @@ def main() -> None:
             "format": args.format,
             "shape": description.shape,
             "batch": description.batch,
-            "trace_shape": trace_shape_of(description),
+            "trace_shape": description.trace_shape,
             "bytes": size,
             "min_score": MIN_SCORE,
             "environment": describe_environment(torch.device("cpu")),
