@@ -166,7 +166,9 @@ def test_a_sample_outside_has_its_predicted_logit_alone():
     torch.testing.assert_close(output, torch.full_like(output, 1 / 2))
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1e9])
+@pytest.mark.parametrize(
+    "number", [float("nan"), float("inf"), -float("inf"), 1e9, 3e38, -3e38]
+)
 def test_a_location_that_is_none_counts_as_outside(number):
     inputs = make_inputs()
     inputs.sampling_locations[:, 2] = -3.0

@@ -131,9 +131,9 @@ def _sample_levels(
         Tensor: (batch * num_heads, head_dims, num_queries, num_levels * num_points).
     """
     batch, _, num_heads, head_dims = value.shape
-    # What is no location is outside of every map; grid_sample would make NaN of it.
-    locations = sampling_locations.nan_to_num(nan=-2.0, posinf=-2.0, neginf=-2.0)
-    grids = 2 * locations - 1
+    # What is no location, or becomes none by doubling, is outside of every map;
+    # grid_sample would make NaN of it.
+    grids = (2 * sampling_locations - 1).nan_to_num(nan=-5.0, posinf=-5.0, neginf=-5.0)
     per_level = value.split([height * width for height, width in shapes], dim=1)
     samples = []
     for level, (level_value, (height, width)) in enumerate(
