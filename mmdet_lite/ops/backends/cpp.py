@@ -33,10 +33,13 @@ def _load_library() -> str | None:
     build = "python -m mmdet_lite.ops build"
     if spec is None or spec.origin is None:
         return f"its kernels were not built: {build}"
-    try:
-        torch.ops.load_library(spec.origin)
-    except OSError as error:
-        return f"its kernels do not fit this PyTorch: {build} ({error})"
+    # The library beside an exported package has them as well, and PyTorch ends the
+    # process where they come twice.
+    if not hasattr(torch.ops.mmdet_lite, "key_aware_attention_cpu"):
+        try:
+            torch.ops.load_library(spec.origin)
+        except OSError as error:
+            return f"its kernels do not fit this PyTorch: {build} ({error})"
     schema = torch.ops.mmdet_lite.key_aware_attention_cpu.default._schema
     if schema.arguments[-1].name != "predicted_logits":
         return f"its kernels are those of an older version: {build}"
