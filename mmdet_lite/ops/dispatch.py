@@ -45,7 +45,7 @@ class Backend:
 
 
 _BACKENDS: dict[str, Backend] = {}
-_WARNED_OF: set[str] = set()
+_WARNED_OF: set[tuple[str, torch.device, torch.dtype]] = set()
 _FORCED: list[Backend] = []
 
 
@@ -133,14 +133,23 @@ def _select_best(
         reason = backend.why_not(device, dtype, sizes)
         if reason is None:
             return backend
-        if backend.device_type is not None and backend.name not in _WARNED_OF:
-            _WARNED_OF.add(backend.name)
-            warnings.warn(
-                f"backend {backend.name!r} cannot run here: {reason}; a slower one "
-                "takes its place",
-                stacklevel=4,
-            )
+        if backend.device_type is not None:
+            _warn_once(backend.name, device, dtype, reason)
     raise BackendUnavailableError(f"no backend serves {dtype} on {device}")
+
+
+# A graph that is being captured cannot hold a warning.
+@torch.compiler.assume_constant_result
+def _warn_once(
+    name: str, device: torch.device, dtype: torch.dtype, reason: str
+) -> None:
+    if (name, device, dtype) in _WARNED_OF:
+        return
+    _WARNED_OF.add((name, device, dtype))
+    warnings.warn(
+        f"backend {name!r} cannot run here: {reason}; a slower one takes its place",
+        stacklevel=5,
+    )
 
 
 def _is_exporting() -> bool:

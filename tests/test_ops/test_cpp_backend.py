@@ -1,6 +1,8 @@
 """What is the C++ kernels' own: threads, instruction sets, levels, their absence."""
 
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 
@@ -178,6 +180,24 @@ def test_kernels_of_an_older_version_are_told(monkeypatch):
     assert "of an older version: python -m" in cpp._load_library()
 
 
+@needs_kernels
+def test_kernels_that_an_exported_package_brought_serve(tmp_path):
+    """Registered twice the same operators would end the process."""
+    beside = tmp_path / "detector.ops.so"
+    shutil.copy(importlib.util.find_spec("mmdet_lite.ops._cpu").origin, beside)
+    script = f"""
+import torch
+torch.ops.load_library({str(beside)!r})
+from mmdet_lite.ops import available_backends
+print(available_backends())
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "cpp" in result.stdout
+
+
 class TestWithoutKernels:
     @pytest.fixture(autouse=True)
     def _kernels_missing(self, monkeypatch):
@@ -195,6 +215,17 @@ class TestWithoutKernels:
         assert available_backends() == ["reference"]
         messages = [str(warning.message) for warning in recwarn]
         assert sum("no compiler was there" in message for message in messages) == 1
+
+    def test_another_dtype_is_warned_of_as_well(self):
+        for dtype in (torch.float64, torch.float32):
+            with pytest.warns(UserWarning, match="no compiler was there"):
+                dispatch.select_backend("auto", torch.device("cpu"), dtype)
+
+    def test_the_warning_stops_no_compiled_graph(self):
+        compiled = torch.compile(Case("plain").call, backend="eager", fullgraph=True)
+        with pytest.warns(UserWarning, match="no compiler was there"):
+            output = compiled("auto")
+        assert torch.equal(output, Case("plain").call("reference"))
 
 
 class TestBuild:
