@@ -1,5 +1,6 @@
 """Calls of the operators as an encoder makes them, to try and to time backends."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -49,35 +50,37 @@ def example_arguments(
     points = (NUM_HEADS, len(STRIDES), NUM_POINTS)
     queries = (batch, len(centres), NUM_HEADS, HEAD_DIMS)
     tokens = (batch, int(sizes.sum()), NUM_HEADS, HEAD_DIMS)
-    noise = torch.randn(batch, len(centres), *points, 2, generator=generator)
+    # Whatever the default dtype is.
+    randn = functools.partial(torch.randn, generator=generator, dtype=torch.float32)
+    noise = randn(batch, len(centres), *points, 2)
     pixels = centres[:, None, None, None] * shapes.flip(1)[:, None] - 0.5
     pixels = pixels + _initial_offsets() + noise
     fraction = (pixels - pixels.floor()).clamp(0.01, 0.99)
     locations = (pixels.floor() + fraction + 0.5) / shapes.flip(1)[:, None]
-    weights = torch.randn(batch, len(centres), *points, generator=generator)
+    weights = randn(batch, len(centres), *points)
     arguments = {
-        "query": torch.randn(queries, generator=generator),
-        "value": torch.randn(tokens, generator=generator),
-        "key": torch.randn(tokens, generator=generator),
+        "query": randn(queries),
+        "value": randn(tokens),
+        "key": randn(tokens),
         "spatial_shapes": shapes,
         "level_start_index": sizes.cumsum(0) - sizes,
         "sampling_locations": locations,
         "attention_weights": weights.flatten(3).softmax(-1).view(weights.shape),
-        "predicted_logits": torch.randn(weights.shape, generator=generator),
+        "predicted_logits": randn(weights.shape),
     }
     return {name: tensor.to(device) for name, tensor in arguments.items()}
 
 
 def _pixel_centres(height: int, width: int) -> Tensor:
     """Normalised (x, y) of every pixel of a map, row by row."""
-    rows = (torch.arange(height) + 0.5) / height
-    columns = (torch.arange(width) + 0.5) / width
+    rows = (torch.arange(height, dtype=torch.float32) + 0.5) / height
+    columns = (torch.arange(width, dtype=torch.float32) + 0.5) / width
     return torch.cartesian_prod(rows, columns).flip(-1)
 
 
 def _initial_offsets() -> Tensor:
     """(NUM_HEADS, 1, NUM_POINTS, 2), pixels: a direction a head, point i i away."""
-    angles = torch.arange(NUM_HEADS) * (2 * math.pi / NUM_HEADS)
+    angles = torch.arange(NUM_HEADS, dtype=torch.float32) * (2 * math.pi / NUM_HEADS)
     directions = torch.stack([angles.cos(), angles.sin()], -1)
     directions = directions / directions.abs().amax(-1, keepdim=True)
     return directions[:, None, None] * torch.arange(1, NUM_POINTS + 1)[:, None]

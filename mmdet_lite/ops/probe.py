@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from .example import (
     KINDS,
@@ -47,7 +48,8 @@ def _modes_of_its_own(device: torch.device) -> Iterator[None]:
     """Leave out what the first caller has switched on: the answer is for all.
 
     In inference mode there are no gradients, of the definition on a GPU there are no
-    deterministic ones, and the example is drawn on the processor.
+    deterministic ones, the example is drawn on the processor, and a mode that runs
+    operations without numbers (FakeTensorMode) has nothing to compare.
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -58,6 +60,7 @@ def _modes_of_its_own(device: torch.device) -> Iterator[None]:
         torch.use_deterministic_algorithms(False)
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.autocast(device.type, enabled=False))
+        stack.enter_context(_disable_current_modes())
         stack.enter_context(torch.device("cpu"))
         yield
 

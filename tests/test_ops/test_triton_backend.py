@@ -11,6 +11,7 @@ import pytest
 import torch
 from operator_cases import KINDS, Case
 from python_process import run_python
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmdet_lite.ops import available_backends, dispatch, probe
 from mmdet_lite.ops.backends import mmcv, reference
@@ -208,8 +209,18 @@ def deterministic():
     torch.use_deterministic_algorithms(False)
 
 
-def test_a_backend_is_tried_whatever_the_caller_has_switched_on(deterministic):
+@pytest.fixture
+def in_bfloat16_by_default():
+    torch.set_default_dtype(torch.bfloat16)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def test_a_backend_is_tried_whatever_the_caller_has_switched_on(
+    deterministic, in_bfloat16_by_default
+):
     def run(operator, **arguments):
+        assert arguments["value"].dtype == torch.float32
         assert not torch.are_deterministic_algorithms_enabled()
         assert not torch.is_autocast_enabled("cpu")
         return operator(**arguments)
@@ -219,7 +230,12 @@ def test_a_backend_is_tried_whatever_the_caller_has_switched_on(deterministic):
         reference.multi_scale_deformable_attention,
     )
     probe.fault_of.cache_clear()
-    with torch.inference_mode(), torch.autocast("cpu"), torch.device("meta"):
+    with (
+        FakeTensorMode(),
+        torch.inference_mode(),
+        torch.autocast("cpu"),
+        torch.device("meta"),
+    ):
         tried = probe.fault_of(*(partial(run, each) for each in operators), CPU)
     assert tried is None
     assert torch.are_deterministic_algorithms_enabled()
