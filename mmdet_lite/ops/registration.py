@@ -177,8 +177,8 @@ def alert_not_deterministic(name: str) -> None:
         return
     message = (
         f"{name} does not have a deterministic implementation, but you set "
-        "torch.use_deterministic_algorithms(True); backend='reference' runs on "
-        "PyTorch's operators"
+        "torch.use_deterministic_algorithms(True); no backend has one on a GPU, and "
+        "warn_only=True makes this a warning"
     )
     if not torch.is_deterministic_algorithms_warn_only_enabled():
         raise RuntimeError(message)

@@ -294,8 +294,10 @@ def _key_aware_backward(
 
     No numbers for those that are not needed.
     """
-    alert_not_deterministic("key_aware_attention_triton_backward")
     needs_query, needs_value, needs_key, needs_locations, needs_logits = needed
+    # Only what tokens get is added up by several queries.
+    if needs_value or needs_key:
+        alert_not_deterministic("key_aware_attention_triton_backward")
     grad_query, grad_locations, grad_logits = empty_gradients(
         (query, sampling_locations, predicted_logits),
         (needs_query, needs_locations, needs_logits),
@@ -374,8 +376,9 @@ def _plain_backward(
 
     No numbers for those that are not needed.
     """
-    alert_not_deterministic("plain_attention_triton_backward")
     needs_value, needs_locations, needs_weights = needed
+    if needs_value:
+        alert_not_deterministic("plain_attention_triton_backward")
     grad_value = _zeros(value, needs_value)
     grad_locations, grad_weights = empty_gradients(
         (sampling_locations, attention_weights),
