@@ -97,7 +97,10 @@ class CUDAGraphDetector:
         return boxes, scores, labels
 
     def _capture(self, image: Tensor) -> _Captured:
-        own_image = image.clone()
+        # A buffer made in inference mode could not be written to outside of it.
+        with torch.inference_mode(False):
+            own_image = torch.empty_like(image)
+        own_image.copy_(image)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -105,7 +108,8 @@ class CUDAGraphDetector:
                 self._run(own_image)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # PyTorch's own stream for captures is on the GPU of the first one.
+        with torch.cuda.graph(graph, stream=stream):
             detections = self._run(own_image)
         return _Captured(graph, own_image, detections)
 
