@@ -1,6 +1,7 @@
 """Make a trained detector as fast as this package can, for predictions only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -110,8 +111,7 @@ def _fold_batch_norms(detector: Any, device: torch.device) -> None:
         return
     image = torch.randn(1, 3, *_PROBE, generator=torch.Generator().manual_seed(0))
     image = image.to(device)
-    # In cuDNN's default on a GPU, TF32, rounding alone exceeds the tolerance.
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    with _whole_float32():
         before = detector.extract_feat(image)
         for part in parts:
             fuse_conv_bn(part)
@@ -122,6 +122,27 @@ def _fold_batch_norms(detector: Any, device: torch.device) -> None:
             f"{type(detector.backbone).__name__} cannot be folded into its "
             "convolutions: run it without --optimize"
         )
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """Keep a GPU from TF32, whose rounding alone exceeds the tolerance."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    name = "fp32_precision"
+    switches: tuple[tuple[Any, Any], ...]
+    if hasattr(matmul, name):
+        switches = (cudnn.conv, "ieee"), (matmul, "ieee")
+    else:  # PyTorch before 2.9
+        name = "allow_tf32"
+        switches = (cudnn, False), (matmul, False)
+    before = [getattr(switch, name) for switch, _ in switches]
+    for switch, value in switches:
+        setattr(switch, name, value)
+    try:
+        yield
+    finally:
+        for (switch, _), value in zip(switches, before, strict=True):
+            setattr(switch, name, value)
 
 
 def _differ(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:

@@ -101,6 +101,22 @@ def test_emulated_and_unknown_dtypes_are_refused(build, monkeypatch):
         optimize_for_inference(model, torch.bfloat16)
 
 
+@pytest.fixture(params=["ieee", "tf32"])
+def precision(request):
+    if not hasattr(torch.backends, "fp32_precision"):
+        pytest.skip("of PyTorch 2.9 and newer")
+    convolutions = torch.backends.cudnn.conv
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = request.param
+    yield request.param
+    convolutions.fp32_precision = before
+
+
+def test_settings_of_precision_stay(build, precision):
+    optimize_for_inference(build("ResNet"))
+    assert torch.backends.cudnn.conv.fp32_precision == precision
+
+
 def test_norms_that_do_not_follow_their_convolution_are_refused():
     """mmcv folds by order of registration, past whatever lies between."""
 
