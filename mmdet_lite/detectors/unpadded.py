@@ -12,6 +12,7 @@ from mmdet.structures import SampleList
 from torch import Tensor, nn
 
 from ..layers.cell_centres import cell_centres
+from ..layers.level_shapes import level_shapes_tensor
 
 
 def fill_their_batch(batch_data_samples: SampleList) -> bool:
@@ -36,7 +37,7 @@ def flatten_levels(
         tuple: keyword arguments of the encoder, and those of the decoder that are known
         already.
     """
-    spatial_shapes = _on_device(
+    spatial_shapes = level_shapes_tensor(
         [(map_.shape[2], map_.shape[3]) for map_ in maps], maps[0].device
     )
     sizes = spatial_shapes.prod(1)
@@ -80,19 +81,6 @@ def propose_boxes(
     invalid = ((boxes <= 0.01) | (boxes >= 0.99)).any(-1, keepdim=True)
     proposals = torch.log(boxes / (1 - boxes)).masked_fill(invalid, float("inf"))
     return memory.masked_fill(invalid, 0.0), proposals.expand(memory.shape[0], -1, -1)
-
-
-def _on_device(level_shapes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
-    """(num_levels, 2), int64."""
-    if device.type != "cuda":
-        return torch.tensor(level_shapes, device=device)
-    # A copy from the processor waits for the GPU, and no CUDA graph can have it.
-    sides = [
-        torch.full((), side, dtype=torch.int64, device=device)
-        for shape in level_shapes
-        for side in shape
-    ]
-    return torch.stack(sides).view(-1, 2)
 
 
 def _flatten(maps: Sequence[Tensor]) -> Tensor:

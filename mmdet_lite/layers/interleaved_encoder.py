@@ -21,7 +21,7 @@ from ..arguments import require_count, require_dict, require_flag
 from ..errors import ConfigError
 from .arguments import check_attention_arguments, check_encoder_layer
 from .cell_centres import cell_centres
-from .level_shapes import known_level_shapes
+from .level_shapes import known_level_shapes, level_shapes_tensor
 
 
 def layer_sequence(num_high_updates: int, num_blocks: int) -> str:
@@ -351,7 +351,7 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
             shapes_tensor = spatial_shapes
         else:
             level_shapes = spatial_shapes
-            shapes_tensor = torch.tensor(spatial_shapes, device=device)
+            shapes_tensor = level_shapes_tensor(spatial_shapes, device)
         low_shapes = level_shapes[: -self.num_high_levels]
         return {
             "query_pos": query_pos,
