@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
 
 from ..errors import ConfigError
 from .description import Description
@@ -41,7 +43,9 @@ def export_detector(
         tuple: the module that was written, and what the file says of itself.
 
     Raises:
-        ConfigError: a size or a name that does not fit, or as
+        ConfigError: a size or a name that does not fit; the config's own images have
+            fewer tokens than there are queries, which only a file of a fixed shape can
+            serve; or as
             :func:`~.module.build_module`, :func:`~.onnx_file.export_onnx` and
             :func:`~.torch_package.export_torch`.
     """
@@ -56,8 +60,30 @@ def export_detector(
             f"a file of format {file_format} must end in {suffix}, but is {path}"
         )
     module, description = build_module(cfg, weights, shape, batch)
+    if shape is None:
+        _require_tokens(module.model, description.trace_shape)
     if file_format == "onnx":
         export_onnx(module, path, description.trace_shape, description, opset)
     else:
         export_torch(module, path, description.trace_shape, description)
     return module, description
+
+
+@torch.no_grad()
+def _require_tokens(model: BaseModel, trace_shape: tuple[int, int]) -> None:
+    """Refuse to trace what a detector does of fewer tokens than queries.
+
+    All tokens make queries then, and that of one image would become that of all.
+    """
+    if not getattr(model, "as_two_stage", False):
+        return
+    maps = model.extract_feat(torch.zeros(1, 3, *trace_shape))
+    levels = getattr(model, "num_proposal_levels", None) or len(maps)
+    tokens = sum(map_.shape[2] * map_.shape[3] for map_ in maps[-levels:])
+    if tokens < model.num_queries:
+        size = "×".join(map(str, trace_shape))
+        raise ConfigError(
+            f"images of {size}, as the config tests them, have {tokens} tokens to "
+            f"propose objects, fewer than its {model.num_queries} queries: export for "
+            "one size (--shape H W), or set a larger Resize in the test pipeline"
+        )
