@@ -127,7 +127,8 @@ def _fold_batch_norms(detector: Any, device: torch.device) -> None:
 @contextmanager
 def _whole_float32() -> Iterator[None]:
     """Keep a GPU from TF32, whose rounding alone exceeds the tolerance."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    matmul = torch.backends.cuda.matmul
     name = "fp32_precision"
     switches: tuple[tuple[Any, Any], ...]
     if hasattr(matmul, name):
