@@ -8,7 +8,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import Registry
 
-from ..datasets.data_sources import innermost_dataset, pipeline_steps, reads_coco
+from ..config_parts import keys_of, parts_of
+from ..datasets.data_sources import innermost_dataset, reads_coco
+from ..datasets.pipelines import pipeline_steps
 from ..errors import ConfigError
 from ..type_names import class_of
 
@@ -49,7 +51,7 @@ def require_loadable(
     Raises:
         ConfigError: masks are wanted and an annotation has none, or maps are.
     """
-    for step in pipeline_steps(dataset.get("pipeline", [])):
+    for step in pipeline_steps(dataset, "pipeline"):
         if step.get("with_seg"):
             raise ConfigError(
                 "the config trains on maps of semantic segmentation (with_seg), which "
@@ -107,27 +109,18 @@ def set_num_classes(cfg: Config, num_classes: int) -> None:
     Raises:
         ConfigError: the model has no ``num_classes``.
     """
-    parts = list(_parts_with_classes(cfg.model))
+    parts = [
+        part
+        for path, part in parts_of(cfg.model, "model")
+        if "num_classes" in part and "semantic_head" not in keys_of(path)
+    ]
     if not parts:
         raise ConfigError(
             f"--data-root needs a model whose heads have num_classes, but "
             f"{cfg.model.type} has none"
         )
     for part in parts:
-        part.num_classes = num_classes
-
-
-def _parts_with_classes(part: Any) -> list[ConfigDict]:
-    if isinstance(part, list | tuple):
-        return [found for item in part for found in _parts_with_classes(item)]
-    if not isinstance(part, dict):
-        return []
-    return ([part] if "num_classes" in part else []) + [
-        found
-        for name, value in part.items()
-        if name != "semantic_head"
-        for found in _parts_with_classes(value)
-    ]
+        part["num_classes"] = num_classes
 
 
 def _class_of(part: ConfigDict, registry: Registry) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from mmdet.registry import TRANSFORMS
 from mmengine.config import Config, ConfigDict
 
+from ..datasets.pipelines import pipeline_steps
 from ..errors import ConfigError
 from ..type_names import class_of, type_name
 
@@ -54,7 +55,7 @@ def set_image_size(cfg: Config, size: int) -> None:
 def _test_size(cfg: Config) -> int:
     """The longer side of the test images."""
     loader = cfg.get("val_dataloader") or cfg.get("test_dataloader")
-    for step in _steps(list(_values_of("pipeline", loader))):
+    for step in pipeline_steps(loader, "pipeline"):
         scale = step.get("max_size") or step.get("scale")
         if scale and type_name(step) != "InstaBoost":
             return max(scale) if _is_pair(scale) else scale
@@ -65,35 +66,10 @@ def _test_size(cfg: Config) -> int:
 
 def _all_steps(cfg: Config) -> Iterator[ConfigDict]:
     for split in ("train", "val", "test"):
-        yield from _steps(list(_values_of("pipeline", cfg.get(f"{split}_dataloader"))))
-    yield from _steps(list(_values_of("switch_pipeline", cfg.get("custom_hooks"))))
-    yield from _steps(cfg.get("tta_pipeline"))
-    yield from _steps(list(_values_of("batch_augments", cfg.get("model"))))
-
-
-def _steps(pipeline: Any) -> Iterator[ConfigDict]:
-    """Every step of a pipeline, those inside of choices and branches too."""
-    if isinstance(pipeline, dict):
-        if "type" in pipeline:
-            yield pipeline
-        if type_name(pipeline) != "Albu":  # Its transforms are another library's.
-            yield from _steps(list(pipeline.values()))
-    elif isinstance(pipeline, list | tuple):
-        for step in pipeline:
-            yield from _steps(step)
-
-
-def _values_of(key: str, part: Any) -> Iterator[Any]:
-    """What is called so in a part of a config, however deep."""
-    if isinstance(part, dict):
-        for name, value in part.items():
-            if name == key:
-                yield value
-            else:
-                yield from _values_of(key, value)
-    elif isinstance(part, list | tuple):
-        for item in part:
-            yield from _values_of(key, item)
+        yield from pipeline_steps(cfg.get(f"{split}_dataloader"), "pipeline")
+    yield from pipeline_steps(cfg.get("custom_hooks"), "switch_pipeline")
+    yield from pipeline_steps(cfg.get("tta_pipeline"))
+    yield from pipeline_steps(cfg.get("model"), "batch_augments")
 
 
 def _resize(step: ConfigDict, factor: float) -> None:
@@ -146,7 +122,7 @@ def _is_pair(sizes: Any) -> bool:
 
 def _require_no_size(transforms: Any) -> None:
     """Refuse transforms of Albumentations that have sizes of their own."""
-    for step in _steps(transforms):
+    for step in pipeline_steps(transforms):
         if sizes := [name for name in (*_SIZES, "min_max_height") if name in step]:
             raise ConfigError(
                 "--image-size does not change Albumentations' "

@@ -5,6 +5,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..config_parts import keys_of, parts_of
 from .data_sources import innermost_dataset, without_data
 
 
@@ -39,18 +40,10 @@ def numbers_of_classes(model: Any, name: str = "model") -> dict[str, int]:
         model: its config, or a part of it.
         name: of the part.
     """
-    if isinstance(model, list | tuple):
-        parts = [(f"{name}[{index}]", part) for index, part in enumerate(model)]
-    elif isinstance(model, dict):
-        parts = [(f"{name}.{key}", part) for key, part in model.items()]
-        if "bbox_head" in name.rpartition(".")[2] and "num_classes" in model:
-            return {f"{name}.num_classes": model["num_classes"]}
-    else:
-        return {}
     return {
-        head: number
-        for inner, part in parts
-        for head, number in numbers_of_classes(part, inner).items()
+        f"{path}.num_classes": part["num_classes"]
+        for path, part in parts_of(model, name)
+        if "bbox_head" in keys_of(path)[-1] and "num_classes" in part
     }
 
 

@@ -14,6 +14,7 @@ from ..type_names import class_of, type_name
 from .checked_coco import CheckedCocoDataset
 from .image_problems import ImageReader
 from .local_files import image_reader, is_local
+from .pipelines import pipeline_steps
 
 
 @dataclass(frozen=True)
@@ -110,16 +111,6 @@ def innermost_dataset(dataset_cfg: ConfigDict) -> ConfigDict:
     return found[0]
 
 
-def pipeline_steps(pipeline: Any) -> Iterator[ConfigDict]:
-    """Every step of a pipeline, those inside of a choice too."""
-    if isinstance(pipeline, dict):
-        yield pipeline
-        yield from pipeline_steps(pipeline.get("transforms", []))
-    else:
-        for step in pipeline:
-            yield from pipeline_steps(step)
-
-
 def reads_coco(cls: Any) -> bool:
     """Whether a data set reads COCO's format as mmdet's ``CocoDataset`` does.
 
@@ -139,6 +130,14 @@ def without_data(dataset_cfg: ConfigDict) -> BaseDataset:
 
 
 def innermost_datasets(dataset_cfg: ConfigDict) -> Iterator[ConfigDict]:
+    """The data sets inside of wrappers, of all that they join.
+
+    Args:
+        dataset_cfg: a data set, or wrappers around one or several.
+
+    Yields:
+        ConfigDict: a data set that is no wrapper.
+    """
     if "dataset" in dataset_cfg:
         yield from innermost_datasets(dataset_cfg.dataset)
     elif "datasets" in dataset_cfg:
@@ -173,7 +172,7 @@ def _sources_in(dataset_cfg: Any, split: str) -> Iterator[DataSource]:
             split,
             dataset.ann_file,
             tuple(classes),
-            _reader_of(dataset, inner_cfg.get("pipeline") or []),
+            _reader_of(dataset, inner_cfg),
             None if dataset.test_mode else dataset.filter_cfg,
             isinstance(dataset, CheckedCocoDataset),
             getattr(dataset, "faulty", "stop") == "skip",
@@ -181,8 +180,8 @@ def _sources_in(dataset_cfg: Any, split: str) -> Iterator[DataSource]:
         )
 
 
-def _reader_of(dataset: CocoDataset, pipeline: Any) -> ImageReader | None:
-    for step in pipeline_steps(pipeline):
+def _reader_of(dataset: CocoDataset, dataset_cfg: ConfigDict) -> ImageReader | None:
+    for step in pipeline_steps(dataset_cfg, "pipeline"):
         if type_name(step).endswith("LoadImageFromFile"):
             return image_reader(dataset, step)
     return None

@@ -1,5 +1,6 @@
 """A config is pointed at data of one's own by the folder's name."""
 
+import copy
 import json
 import shutil
 
@@ -231,6 +232,16 @@ def test_a_loss_of_so_many_classes_goes_along(read, digits_root):
 def test_configs_of_other_data_are_refused(read, digits_root, name, message):
     with pytest.raises(ConfigError, match=message):
         use_own_data(read(f"mmdet::{name}"), digits_root)
+
+
+def test_masks_that_a_branch_loads_must_be_there(read, digits_root, with_masks):
+    cfg = read()
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    load = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True}
+    pipeline[1:] = [{"type": "MultiBranch", "sup": [load, *pipeline[2:]]}]
+    with pytest.raises(ConfigError, match=r"masks .* have no segmentation"):
+        use_own_data(copy.deepcopy(cfg), digits_root)
+    use_own_data(cfg, with_masks)
 
 
 def test_a_config_without_a_test_gets_one(read, digits_root):
