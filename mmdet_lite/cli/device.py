@@ -5,7 +5,9 @@ from mmcv.ops import get_compiling_cuda_version
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from ..config_parts import parts_of
 from ..errors import ConfigError
+from ..type_names import type_name
 
 
 def require_operators_of_losses(cfg: Config) -> None:
@@ -19,7 +21,7 @@ def require_operators_of_losses(cfg: Config) -> None:
     """
     if get_device() != "cuda" or get_compiling_cuda_version() != "not available":
         return
-    if "'FocalLoss'" in str(cfg.model):
+    if any(type_name(part) == "FocalLoss" for _, part in parts_of(cfg.model)):
         raise ConfigError(
             "PyTorch sees a GPU, but mmcv was built without operators for it, one of "
             f"which is FocalLoss: install the toolkit of CUDA {torch.version.cuda} "

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from mmengine.config import Config
 
 from ..errors import ConfigError
+from ..type_names import type_name
 
 _TENSORBOARD = {"type": "TensorboardVisBackend"}
 
@@ -29,7 +30,7 @@ def log_to_tensorboard(cfg: Config) -> None:
     # this one would read.
     for owner in (cfg, cfg.visualizer):
         backends = owner.get("vis_backends") or []
-        if not any(backend["type"] == _TENSORBOARD["type"] for backend in backends):
+        if not any(type_name(backend) == _TENSORBOARD["type"] for backend in backends):
             owner["vis_backends"] = [*backends, dict(_TENSORBOARD)]
 
 

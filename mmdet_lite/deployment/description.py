@@ -75,7 +75,7 @@ def describe(
     """
     scale, keep_ratio = _resizing_of(cfg)
     return Description(
-        model=cfg.model.type,
+        model=type_name(cfg.model),
         classes=classes_of_checkpoint(checkpoint_meta) or classes_of_config(cfg),
         scale=scale,
         keep_ratio=keep_ratio,

@@ -19,6 +19,7 @@ from ..layers.interleaved_encoder import build_deformable_attention
 from ..layers.level_shapes import known_level_shapes, set_level_shapes
 from ..layers.query_position import keep_official_positions
 from ..layers.self_attention import fuse_self_attention
+from ..type_names import class_of
 from .proposal_levels import ProposalLevelsMixin
 from .transformer_arguments import check_transformer
 from .unpadded import fill_their_batch, flatten_levels, propose_boxes
@@ -121,8 +122,7 @@ class LiteTransformerMixin(ProposalLevelsMixin):
                 "Co-DETR several box heads, and Faster R-CNN and its like no encoder "
                 "to interleave"
             )
-        head = bbox_head["type"]
-        head = MODELS.get(head) if isinstance(head, str) else head
+        head = class_of(bbox_head, MODELS)
         if head is None:
             return  # mmdet says that it is not registered.
         fitting = _fitting_type(head, arguments)

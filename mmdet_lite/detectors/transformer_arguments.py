@@ -6,7 +6,12 @@ from mmdet.registry import MODELS
 
 from ..arguments import require_count, require_dict, require_known
 from ..errors import ConfigError
-from ..layers.arguments import check_attention_arguments, check_encoder_layer
+from ..layers.arguments import (
+    attention_class,
+    check_attention_arguments,
+    check_encoder_layer,
+)
+from ..type_names import class_of
 
 
 def check_transformer(
@@ -37,9 +42,7 @@ def check_transformer(
     """
     require_dict("model.encoder", encoder)
     require_dict("model.decoder", decoder)
-    encoder_class = encoder.get("type", encoder_type)
-    if isinstance(encoder_class, str):
-        encoder_class = MODELS.get(encoder_class)
+    encoder_class = class_of({"type": encoder_type, **encoder}, MODELS)
     if isinstance(encoder_class, type):
         require_known(encoder_class, encoder.keys(), "model.encoder")
     check_encoder_layer(encoder.get("layer_cfg"))
@@ -52,7 +55,7 @@ def check_transformer(
         "decoder": cross_attention,
     }
     for attention in attentions.values():
-        check_attention_arguments(_attention_class(attention), attention)
+        check_attention_arguments(attention_class(attention), attention)
     levels = {
         part: attention.get("num_levels", 4) for part, attention in attentions.items()
     }
@@ -69,16 +72,6 @@ def check_transformer(
         widths["bbox_head"] = bbox_head.get("embed_dims", 256)
     _require_equal("number of levels", levels)
     _require_equal("width", widths)
-
-
-def _attention_class(cfg: dict) -> type:
-    """The class of attention that a config names, key-aware by default."""
-    attention = cfg.get("type", "KeyAwareDeformableAttention")
-    if isinstance(attention, str):
-        attention = MODELS.get(attention)
-    if not isinstance(attention, type):
-        raise ConfigError(f"no attention is registered as {cfg.get('type')!r}")
-    return attention
 
 
 def _require_equal(what: str, values: dict[str, Any]) -> None:

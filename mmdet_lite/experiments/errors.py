@@ -10,6 +10,7 @@ from pycocotools.coco import COCO
 
 from ..engine import check_fit
 from ..errors import ConfigError
+from ..type_names import type_name
 
 KINDS = {
     "Cls": "classification",
@@ -42,7 +43,7 @@ def measure_errors(cfg: Config, checkpoint: str | Path) -> dict[str, Any]:
     """
     _tide()  # Missed now rather than after the test.
     evaluator = cfg.get("test_evaluator")
-    if not isinstance(evaluator, dict) or evaluator.get("type") != "CocoMetric":
+    if type_name(evaluator) != "CocoMetric":
         raise ConfigError("test_evaluator must be one CocoMetric to break errors down")
     with TemporaryDirectory() as folder:
         cfg.work_dir = folder

@@ -5,6 +5,7 @@ from typing import Any
 from mmcv.cnn.bricks.transformer import FFN
 from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.models.layers.transformer import DetrTransformerEncoderLayer
+from mmdet.registry import MODELS
 
 from ..arguments import (
     arguments_of,
@@ -16,9 +17,28 @@ from ..arguments import (
 )
 from ..errors import ConfigError
 from ..ops.dispatch import all_backends
+from ..type_names import class_of
 
 _COUNTS = ("embed_dims", "num_heads", "num_levels", "num_points", "im2col_step")
 _FLAGS = ("batch_first", "proj_key", "uniform_start", "predict_logits")
+
+
+def attention_class(cfg: dict[str, Any]) -> type:
+    """The class of attention that a config names, key-aware where it names none.
+
+    mmdet's configs name no type, because mmdet's layers know only one.
+
+    Args:
+        cfg: of the attention.
+
+    Raises:
+        ConfigError: the type is not registered.
+    """
+    cfg = {"type": "KeyAwareDeformableAttention", **cfg}
+    attention = class_of(cfg, MODELS)
+    if not isinstance(attention, type):
+        raise ConfigError(f"no attention is registered as {cfg['type']!r}")
+    return attention
 
 
 def check_attention_arguments(attention: type, given: dict[str, Any]) -> None:

@@ -19,7 +19,11 @@ from torch.utils.checkpoint import checkpoint
 
 from ..arguments import require_count, require_dict, require_flag
 from ..errors import ConfigError
-from .arguments import check_attention_arguments, check_encoder_layer
+from .arguments import (
+    attention_class,
+    check_attention_arguments,
+    check_encoder_layer,
+)
 from .cell_centres import cell_centres
 from .level_shapes import known_level_shapes, level_shapes_tensor
 
@@ -405,17 +409,10 @@ class LiteDetrTransformerEncoder(DeformableDetrTransformerEncoder):
 def build_deformable_attention(cfg: ConfigType) -> torch.nn.Module:
     """Build deformable attention by its ``type``, key-aware where none is named.
 
-    mmdet's configs name no type, because mmdet's layers know only one.
-
     Raises:
         ConfigError: the type is not registered, or an argument does not fit it.
     """
     require_dict("the config of an attention", cfg)
-    cfg = {"type": "KeyAwareDeformableAttention", **cfg}
-    attention = cfg["type"]
-    if isinstance(attention, str):
-        attention = MODELS.get(attention)
-    if not isinstance(attention, type):
-        raise ConfigError(f"no attention is registered as {cfg['type']!r}")
+    attention = attention_class(cfg)
     check_attention_arguments(attention, cfg)
-    return MODELS.build(cfg)
+    return MODELS.build({**cfg, "type": attention})

@@ -1,6 +1,7 @@
 """A device that cannot be used is told before the work."""
 
 import pytest
+from mmdet.models.losses import FocalLoss
 
 from mmdet_lite.cli import device, existing_device, require_operators_of_losses
 from mmdet_lite.errors import ConfigError
@@ -16,6 +17,8 @@ def test_a_device_that_there_is_not_is_refused():
     ("gpu", "built_for", "loss", "refused"),
     [
         ("cuda", "not available", "FocalLoss", True),
+        ("cuda", "not available", "mmdet.FocalLoss", True),
+        ("cuda", "not available", FocalLoss, True),
         ("cuda", "not available", "CrossEntropyLoss", False),
         ("cuda", "12.8", "FocalLoss", False),
         ("cpu", "not available", "FocalLoss", False),

@@ -22,6 +22,14 @@ def test_tensorboard_is_added_where_the_visualizer_looks(cfg, monkeypatch):
         assert kinds == ["LocalVisBackend", "TensorboardVisBackend"]
 
 
+def test_tensorboard_of_another_spelling_is_not_added_again(cfg, monkeypatch):
+    monkeypatch.setattr(watch, "find_spec", lambda name: name)
+    backends = [{"type": "mmengine.TensorboardVisBackend"}]
+    cfg.vis_backends = cfg.visualizer.vis_backends = backends
+    log_to_tensorboard(cfg)
+    assert cfg.vis_backends == cfg.visualizer.vis_backends == backends
+
+
 def test_missing_tensorboard_is_told_in_one_line(cfg, monkeypatch):
     monkeypatch.setattr(watch, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install tensorboard"):

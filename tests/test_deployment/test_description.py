@@ -3,7 +3,8 @@
 import pytest
 from mmengine.config import Config
 
-from mmdet_lite.deployment.description import describe
+from mmdet_lite.deployment.description import KEY, describe
+from mmdet_lite.detectors import LiteDINO
 from mmdet_lite.errors import ConfigError
 
 
@@ -29,6 +30,13 @@ def config_of(*steps, **dataset):
 def test_resizing_is_said(step, scale, keep_ratio):
     description = describe(config_of(step), {}, None)
     assert (description.scale, description.keep_ratio) == (scale, keep_ratio)
+
+
+@pytest.mark.parametrize("kind", ["LiteDINO", "mmdet.LiteDINO", LiteDINO])
+def test_the_detector_has_one_name_however_it_is_written(kind):
+    cfg = config_of()
+    cfg.model.type = kind
+    assert '"model": "LiteDINO"' in describe(cfg, {}, None).metadata()[KEY]
 
 
 def test_images_may_come_as_they_are():

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from mmdet.evaluation import CocoMetric
 
 from mmdet_lite.cli import read_config
 from mmdet_lite.errors import ConfigError
+from mmdet_lite.experiments import errors
 from mmdet_lite.experiments.errors import break_down, measure_errors
 
 BOX, OTHER, FAR = [10, 10, 20, 20], [50, 50, 20, 20], [80, 10, 15, 15]
@@ -67,10 +69,22 @@ def test_an_object_without_a_box_near_it_is_missed(errors_of):
     assert errors["cost"]["FalseNeg"] == errors["cost"]["Miss"]
 
 
-def test_another_evaluator_is_refused(repository):
-    pytest.importorskip("tidecv")
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("VOCMetric", "must be one CocoMetric"),
+        ("mmdet.CocoMetric", "goes on"),
+        (CocoMetric, "goes on"),
+    ],
+)
+def test_only_cocos_evaluator_is_taken(repository, monkeypatch, kind, message):
+    def go_on(cfg, whole):
+        raise ConfigError("goes on")
+
+    monkeypatch.setattr(errors, "check_fit", go_on)
+    monkeypatch.setattr(errors, "_tide", lambda: None)
     name = "lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
     path = str(repository / "configs" / "lite_detr" / name)
-    cfg = read_config(path, {"test_evaluator.type": "VOCMetric"})
-    with pytest.raises(ConfigError, match="must be one CocoMetric"):
+    cfg = read_config(path, {"test_evaluator.type": kind})
+    with pytest.raises(ConfigError, match=message):
         measure_errors(cfg, "none.pth")

@@ -5,9 +5,12 @@ import random
 import pytest
 import torch
 from encoder_inputs import EMBED_DIMS, encoder_inputs, layer_cfg
+from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.registry import MODELS
 
 from mmdet_lite.errors import ConfigError
+from mmdet_lite.layers import KeyAwareDeformableAttention
+from mmdet_lite.layers.arguments import attention_class
 from mmdet_lite.layers.interleaved_encoder import build_deformable_attention
 
 NO_COUNTS = (0, -1, "3", 2.0, True, None, [2], float("nan"))
@@ -64,6 +67,20 @@ def attempt(build, **cfg):
 
 def refused_by_name(error, choices):
     return any(name in str(error) for name in choices)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, KeyAwareDeformableAttention),
+        ({"type": "mmdet.KeyAwareDeformableAttention"}, KeyAwareDeformableAttention),
+        ({"type": KeyAwareDeformableAttention}, KeyAwareDeformableAttention),
+        ({"type": KINDS[1]}, MultiScaleDeformableAttention),
+    ],
+)
+def test_attention_is_found_however_it_is_named(given, expected):
+    assert attention_class(given) is expected
+    assert type(build_deformable_attention(given)) is expected
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ...layers.interleaved_encoder import layer_sequence
+from ...type_names import type_name
 from ..fit import BATCH_COUNTER
 from .names import Layout, resnet_depth
 
@@ -125,10 +126,10 @@ def fitting_configs(
     fitting = []
     for path in configs:
         model_cfg = Config.fromfile(path).model
-        if model_cfg.type != "LiteDINO" or model_cfg.num_queries != num_queries:
+        if type_name(model_cfg) != "LiteDINO" or model_cfg.num_queries != num_queries:
             continue
         # Other backbones may not even be built without memory: Swin reads numbers.
-        if model_cfg.backbone.type != "ResNet":
+        if type_name(model_cfg.backbone) != "ResNet":
             continue
         model_cfg.bbox_head.num_classes = num_classes
         with torch.device("meta"):

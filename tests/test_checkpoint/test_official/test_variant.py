@@ -58,13 +58,19 @@ def configs(repository):
     return [repository / "configs" / "lite_detr" / name for name in names]
 
 
-def test_weights_fit_the_config_that_builds_them(configs):
+def test_weights_fit_the_config_that_builds_them(configs, tmp_path):
     base, one_block, two_high_levels, _ = configs
     with torch.device("meta"):
         model = MODELS.build(Config.fromfile(one_block).model)
     weights = model.state_dict()
     assert fitting_configs(weights, configs, num_high_levels=3) == [one_block]
     assert fitting_configs(weights, configs, num_high_levels=2) == []
+    written_out = tmp_path / "written_out.py"
+    cfg = Config.fromfile(one_block)
+    cfg.model.type = "mmdet.LiteDINO"
+    cfg.model.backbone.type = "mmdet.ResNet"
+    cfg.dump(written_out)
+    assert fitting_configs(weights, [written_out]) == [written_out]
     weights["level_embed"] = weights["level_embed"][:3]
     assert fitting_configs(weights, configs) == []
 
