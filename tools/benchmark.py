@@ -43,7 +43,6 @@ from mmdet_lite.benchmark.scaling import measure_scaling
 from mmdet_lite.benchmark.subjects import SUBJECTS
 from mmdet_lite.benchmark.training import measure_training
 from mmdet_lite.cli import (
-    existing_device,
     exit_on_config_error,
     positive_int,
     read_config,
@@ -52,6 +51,7 @@ from mmdet_lite.cli import (
 from mmdet_lite.deployment.runtime import RUNTIMES
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.runtime import keep_freed_memory, warn_of_slow_autocast
+from mmdet_lite.runtime.device import existing_device
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SEED = 0

@@ -21,11 +21,11 @@ from mmdet_lite.cli import (
     add_config_arguments,
     check_data,
     exit_on_config_error,
-    innermost_dataset,
     load_config,
     require_writable_file,
     require_writable_folder,
 )
+from mmdet_lite.datasets.data_sources import innermost_dataset
 from mmdet_lite.deployment.exported_detector import use_exported_file
 from mmdet_lite.deployment.runtime import RUNTIMES, SUFFIXES
 from mmdet_lite.engine import (

@@ -33,10 +33,10 @@ from mmdet_lite.cli import (
     require_writable_folder,
     resume_training,
     set_epochs,
-    set_faulty_data,
     set_image_size,
     use_own_data,
 )
+from mmdet_lite.datasets.data_sources import set_faulty_data
 from mmdet_lite.engine import (
     check_fit,
     fold_fixed_norms,

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch import nn
 
-from ..cli import read_config
+from ..config_file import read_config
 from ..deployment.cuda_graph import CUDAGraphDetector
 from ..deployment.module import DetectorModule
 from ..deployment.runtime import load_detector, runtimes_of

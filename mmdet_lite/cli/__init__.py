@@ -1,13 +1,11 @@
 """What the commands share: their arguments, configs, checks before a run, exits."""
 
-from ..datasets.data_sources import data_sources, innermost_dataset, set_faulty_data
-from ..runtime.device import existing_device
+from ..config_file import read_config
 from .config import (
     add_config_arguments,
     add_config_options,
     add_model_arguments,
     load_config,
-    read_config,
 )
 from .device import require_operators_of_losses
 from .epochs import set_epochs
@@ -26,11 +24,8 @@ __all__ = [
     "add_model_arguments",
     "add_problem_options",
     "check_data",
-    "data_sources",
     "draw_validation",
-    "existing_device",
     "exit_on_config_error",
-    "innermost_dataset",
     "load_config",
     "log_to_tensorboard",
     "own_data_sources",
@@ -42,7 +37,6 @@ __all__ = [
     "require_writable_folder",
     "resume_training",
     "set_epochs",
-    "set_faulty_data",
     "set_image_size",
     "use_own_data",
 ]

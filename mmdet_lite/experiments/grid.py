@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from mmengine.config import Config
 
-from ..cli import read_config
+from ..config_file import read_config
 from ..errors import ConfigError
 
 

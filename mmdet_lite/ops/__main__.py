@@ -11,7 +11,8 @@ import warnings
 
 import torch
 
-from ..cli import existing_device, exit_on_config_error, positive_int
+from ..cli import exit_on_config_error, positive_int
+from ..runtime.device import existing_device
 from .build import build_extension
 from .check import check_backends
 from .contract import FLOATING_DTYPES

@@ -11,8 +11,9 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 
-from mmdet_lite.cli import check_data, set_faulty_data
+from mmdet_lite.cli import check_data
 from mmdet_lite.datasets import CheckedCocoDataset, checked_coco, coco_file
+from mmdet_lite.datasets.data_sources import set_faulty_data
 from mmdet_lite.engine import make_resumable
 from mmdet_lite.errors import ConfigError
 

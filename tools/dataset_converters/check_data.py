@@ -17,12 +17,12 @@ import mmdet_lite  # noqa: F401  (registers its modules)
 from mmdet_lite.cli import (
     add_config_options,
     add_problem_options,
-    data_sources,
     exit_on_config_error,
     own_data_sources,
     print_problems,
     read_config,
 )
+from mmdet_lite.datasets.data_sources import data_sources
 from mmdet_lite.datasets.image_problems import all_image_problems, quick_image_problems
 from mmdet_lite.errors import ConfigError
 
