@@ -11,7 +11,6 @@ from pathlib import Path
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmdet.utils import register_all_modules, setup_cache_size_limit_of_dynamo
-from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
@@ -22,10 +21,11 @@ from mmdet_lite.cli import (
     check_data,
     exit_on_config_error,
     load_config,
+    provide_drawing,
     require_writable_file,
     require_writable_folder,
+    use_test_time_augmentation,
 )
-from mmdet_lite.datasets.data_sources import innermost_dataset
 from mmdet_lite.deployment.exported_detector import use_exported_file
 from mmdet_lite.deployment.runtime import RUNTIMES, SUFFIXES
 from mmdet_lite.engine import (
@@ -160,46 +160,6 @@ def refuse_flags(args: argparse.Namespace, is_exported: bool) -> None:
                 f"--{flag} changes a model, but {args.checkpoint} is exported and runs "
                 "as it is: give its checkpoint"
             )
-
-
-def provide_drawing(cfg: Config) -> None:
-    """Give a config the hook and the visualizer that draw, where it has none."""
-    hooks = cfg.get("default_hooks") or {}
-    if not hooks.get("visualization"):
-        hook = {"type": "mmdet.DetVisualizationHook"}
-        cfg.default_hooks = {**hooks, "visualization": hook}
-    if not cfg.get("visualizer"):
-        # mmengine's own draws no boxes.
-        cfg.visualizer = {"type": "mmdet.DetLocalVisualizer"}
-
-
-def use_test_time_augmentation(cfg: Config) -> None:
-    """Wrap the model in the config's ``tta_model``; by default flip every image."""
-    tta_model = cfg.get("tta_model") or {
-        "type": "DetTTAModel",
-        "tta_cfg": {"nms": {"type": "nms", "iou_threshold": 0.5}, "max_per_img": 100},
-    }
-    dataset = innermost_dataset(cfg.test_dataloader.dataset)
-    if "tta_pipeline" in cfg:
-        dataset.pipeline = cfg.tta_pipeline
-    else:
-        pack = dataset.pipeline[-1]
-        pack["meta_keys"] = (
-            "img_id",
-            "img_path",
-            "ori_shape",
-            "img_shape",
-            "scale_factor",
-            "flip",
-            "flip_direction",
-        )
-        # The ground truth of the result is that of the first view.
-        flips = [{"type": "RandomFlip", "prob": prob} for prob in (0.0, 1.0)]
-        dataset.pipeline[-1] = {
-            "type": "TestTimeAug",
-            "transforms": [flips, [pack]],
-        }
-    cfg.model = ConfigDict(**tta_model, module=cfg.model)
 
 
 if __name__ == "__main__":

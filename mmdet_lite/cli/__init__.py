@@ -8,6 +8,7 @@ from .config import (
     load_config,
 )
 from .device import require_operators_of_losses
+from .drawing import provide_drawing
 from .epochs import set_epochs
 from .exit import exit_on_config_error
 from .image_size import set_image_size
@@ -16,6 +17,7 @@ from .own_data import own_data_sources, use_own_data
 from .paths import require_writable_file, require_writable_folder
 from .preflight import add_problem_options, check_data, print_problems
 from .resume import resume_training
+from .tta import use_test_time_augmentation
 from .watch import draw_validation, log_to_tensorboard
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "own_data_sources",
     "positive_int",
     "print_problems",
+    "provide_drawing",
     "read_config",
     "require_operators_of_losses",
     "require_writable_file",
@@ -39,4 +42,5 @@ __all__ = [
     "set_epochs",
     "set_image_size",
     "use_own_data",
+    "use_test_time_augmentation",
 ]

@@ -6,6 +6,7 @@ from mmengine.config import Config
 
 from ..errors import ConfigError
 from ..type_names import type_name
+from .drawing import provide_drawing
 
 _TENSORBOARD = {"type": "TensorboardVisBackend"}
 
@@ -45,14 +46,9 @@ def draw_validation(cfg: Config, interval: int) -> None:
         interval: one picture for so many batches.
 
     Raises:
-        ConfigError: the interval is not positive, or the config's hooks draw nothing.
+        ConfigError: the interval is not positive.
     """
     if interval < 1:
         raise ConfigError(f"--draw-validation must be at least 1, but got {interval}")
-    hook = cfg.get("default_hooks", {}).get("visualization")
-    if hook is None:
-        raise ConfigError(
-            "--draw-validation needs default_hooks=dict(visualization=dict("
-            "type='DetVisualizationHook')) in the config"
-        )
-    hook.update(draw=True, interval=interval)
+    provide_drawing(cfg)
+    cfg.default_hooks.visualization.update(draw=True, interval=interval)

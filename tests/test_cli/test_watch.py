@@ -43,11 +43,20 @@ def test_validation_is_drawn_at_an_interval(cfg):
     assert hook.score_thr == 0.25
 
 
+@pytest.mark.parametrize("hooks", [{}, {"default_hooks": {"visualization": None}}])
+def test_a_config_that_names_nothing_to_draw_with_gets_it(hooks):
+    cfg = Config(hooks)
+    draw_validation(cfg, 7)
+    hook = {"type": "mmdet.DetVisualizationHook", "draw": True, "interval": 7}
+    assert cfg.default_hooks.visualization == hook
+    assert cfg.visualizer.type == "mmdet.DetLocalVisualizer"
+    # Where mmengine would write losses and metrics to.
+    assert cfg.visualizer.vis_backends == [{"type": "LocalVisBackend"}]
+
+
 def test_configs_without_what_it_takes_are_refused(cfg, monkeypatch):
     with pytest.raises(ConfigError, match="--draw-validation must be at least 1"):
         draw_validation(cfg, 0)
-    with pytest.raises(ConfigError, match="needs default_hooks"):
-        draw_validation(Config({}), 1)
     monkeypatch.setattr(watch, "find_spec", lambda name: name)
     with pytest.raises(ConfigError, match="needs a config with a visualizer"):
         log_to_tensorboard(Config({}))

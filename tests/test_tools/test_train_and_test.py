@@ -107,9 +107,9 @@ def test_testing_a_checkpoint_repeats_its_metrics(run_tool, trained, tmp_path):
     assert len(pickle.loads((tmp_path / "predictions.pkl").read_bytes())) == 4
 
 
-def test_pictures_are_drawn_for_a_config_that_names_no_hook_for_it(
-    repository, run_tool, trained, tmp_path
-):
+@pytest.fixture
+def without_drawing(repository, tmp_path):
+    """Path of a config that names nothing to draw with."""
     config = tmp_path / "no_hook.py"
     lines = [
         f"_base_ = {str(repository / CONFIG)!r}",
@@ -117,10 +117,29 @@ def test_pictures_are_drawn_for_a_config_that_names_no_hook_for_it(
         "visualizer = None",
     ]
     config.write_text("\n".join(lines))
+    return str(config)
+
+
+def test_pictures_are_drawn_for_a_config_that_names_no_hook_for_it(
+    run_tool, without_drawing, trained, tmp_path
+):
     arguments = ("--work-dir", tmp_path, "--show-dir", tmp_path / "pictures")
-    result = run_tool("test", trained / "epoch_2.pth", *arguments, config=str(config))
+    result = run_tool(
+        "test", trained / "epoch_2.pth", *arguments, config=without_drawing
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 4
+
+
+def test_validation_is_drawn_for_a_config_that_names_no_hook_for_it(
+    run_tool, without_drawing, tmp_path
+):
+    arguments = ("--work-dir", tmp_path, "--draw-validation", 1)
+    options = {**SMALL, "train_cfg.max_epochs": 1}
+    result = run_tool("train", *arguments, config=without_drawing, options=options)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert list(tmp_path.glob("*/vis_data/vis_image/*.png"))
+    assert validation_metrics(logged_scalars(tmp_path))
 
 
 @pytest.mark.parametrize("flag", ["--tta", "--amp", "--optimize"])

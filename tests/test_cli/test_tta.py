@@ -1,7 +1,6 @@
-"""What options of a test do to a config."""
+"""Predictions of several views are averaged."""
 
 import copy
-import runpy
 
 import pytest
 import torch
@@ -11,21 +10,14 @@ from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
-from mmdet_lite.cli import read_config
-
-
-@pytest.fixture(scope="module")
-def tool(repository):
-    """Names of tools/test.py."""
-    return runpy.run_path(str(repository / "tools" / "test.py"))
+from mmdet_lite.cli import use_test_time_augmentation
 
 
 @pytest.fixture
-def digits_config(repository, digits_root, monkeypatch):
+def digits_config(read, digits_root, monkeypatch):
     """Config of a test on four pictures of 128×128, tested at 160×160."""
     monkeypatch.setenv("DIGITS_ROOT", str(digits_root))
-    name = "lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
-    return read_config(str(repository / "configs" / "lite_detr" / name))
+    return read("lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py")
 
 
 def perfect_prediction(truth, view):
@@ -38,9 +30,9 @@ def perfect_prediction(truth, view):
     return InstanceData(bboxes=boxes, scores=scores, labels=truth.labels)
 
 
-def test_flipped_views_leave_the_ground_truth_where_it_is(tool, digits_config):
+def test_flipped_views_leave_the_ground_truth_where_it_is(digits_config):
     plain = DATASETS.build(copy.deepcopy(digits_config.test_dataloader.dataset))
-    tool["use_test_time_augmentation"](digits_config)
+    use_test_time_augmentation(digits_config)
     flipped = DATASETS.build(digits_config.test_dataloader.dataset)
     model = DetTTAModel.__new__(DetTTAModel)
     torch.nn.Module.__init__(model)
@@ -61,3 +53,12 @@ def test_flipped_views_leave_the_ground_truth_where_it_is(tool, digits_config):
         result["gt_instances"]["bboxes"] = boxes
         metric.process({}, [result])
     assert metric.compute_metrics(metric.results)["mAP"] == pytest.approx(1)
+
+
+def test_a_configs_own_model_and_views_are_taken(digits_config):
+    model, views = digits_config.model, [{"type": "LoadImageFromFile"}]
+    digits_config.tta_model = {"type": "DetTTAModel", "tta_cfg": {"max_per_img": 7}}
+    digits_config.tta_pipeline = views
+    use_test_time_augmentation(digits_config)
+    assert digits_config.test_dataloader.dataset.pipeline == views
+    assert digits_config.model == {**digits_config.tta_model, "module": model}
