@@ -7,7 +7,7 @@ from typing import Any
 from mmdet.registry import TRANSFORMS
 from mmengine.config import Config, ConfigDict
 
-from ..datasets.pipelines import pipeline_steps
+from ..datasets.pipelines import pipeline_steps, resized_to
 from ..errors import ConfigError
 from ..type_names import class_of, type_name
 
@@ -46,22 +46,16 @@ def set_image_size(cfg: Config, size: int) -> None:
     """
     if size < 32:
         raise ConfigError(f"--image-size must be at least 32 pixels, but got {size}")
-    factor = size / _test_size(cfg)
+    loader = cfg.get("val_dataloader") or cfg.get("test_dataloader")
+    test_size = resized_to(pipeline_steps(loader, "pipeline"))
+    if test_size is None:
+        raise ConfigError(
+            "--image-size: no step of the test pipeline has a scale to change"
+        )
+    factor = size / max(test_size)
     # The test set may be the validation set itself.
     for step in {id(step): step for step in _all_steps(cfg)}.values():
         _resize(step, factor)
-
-
-def _test_size(cfg: Config) -> int:
-    """The longer side of the test images."""
-    loader = cfg.get("val_dataloader") or cfg.get("test_dataloader")
-    for step in pipeline_steps(loader, "pipeline"):
-        scale = step.get("max_size") or step.get("scale")
-        if scale and type_name(step) != "InstaBoost":
-            return max(scale) if _is_pair(scale) else scale
-    raise ConfigError(
-        "--image-size: no step of the test pipeline has a scale to change"
-    )
 
 
 def _all_steps(cfg: Config) -> Iterator[ConfigDict]:

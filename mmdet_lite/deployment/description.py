@@ -8,6 +8,7 @@ from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 
 from ..datasets.class_names import classes_of_checkpoint, classes_of_config
+from ..datasets.pipelines import resized_to
 from ..errors import ConfigError
 from ..type_names import type_name
 from ..version import __version__
@@ -100,11 +101,7 @@ def _resizing_of(cfg: Config) -> tuple[tuple[int, int] | None, bool]:
                 "and nothing else that is done to them"
             )
         found.append(step)
-    if not found:
-        return None, False
-    scale = found[0]["scale"]
-    width, height = (scale, scale) if isinstance(scale, int) else scale
-    return (width, height), bool(found[0].get("keep_ratio", False))
+    return resized_to(found), any(step.get("keep_ratio") for step in found)
 
 
 def _can_be_said(name: str, step: dict[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from ..benchmark.environment import describe_environment
+from ..datasets.pipelines import pipeline_steps, resized_to
 from ..errors import ConfigError
 from ..flops.counter import count_flops
 from .grid import Cell
@@ -48,7 +49,7 @@ def record_of(
         ``params`` at that shape; ``environment``; ``config`` as text.
 
     Raises:
-        ConfigError: there is no evaluation in the logs.
+        ConfigError: there is no evaluation in the logs, or the images are not resized.
     """
     cfg = cell.read_config()
     lines = log_lines(work_dir)
@@ -152,6 +153,8 @@ def last_by_step(lines: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
 
 def _image_shape(cfg: Config) -> tuple[int, int]:
     """(height, width) that the test pipeline resizes to."""
-    pipeline = cfg.val_dataloader.dataset.pipeline
-    width, height = next(step.scale for step in pipeline if step.type == "Resize")
+    size = resized_to(pipeline_steps(cfg.val_dataloader, "pipeline"))
+    if size is None:
+        raise ConfigError("no step of val_dataloader's pipeline resizes the images")
+    width, height = size
     return height, width
