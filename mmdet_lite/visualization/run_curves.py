@@ -12,7 +12,7 @@ from mmengine.config import Config
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ..datasets.data_sources import innermost_dataset
+from ..datasets.class_names import classes_of_config
 from ..errors import ConfigError
 from ..experiments.record import METRICS, last_by_step, log_lines
 
@@ -89,12 +89,12 @@ def precision_by_recall(
     Returns:
         dict: by class at an IoU of 0.5, and ``'mean, IoU 0.5'`` and
         ``'mean, IoU 0.75'`` over the classes; (101,) each. Classes without an object
-        and, as by mmdet's metric, those that the run's config does not name are left
+        and, as by mmdet's metric, those that the run's test set does not have are left
         out.
 
     Raises:
-        ConfigError: there is no config or annotation file, or the detections are of
-            other images.
+        ConfigError: there is no config or annotation file, the detections are of other
+            images, or all classes are others.
     """
     detections = json.loads(Path(results).read_text())
     cfg = _config_of(Path(work_dir))
@@ -104,9 +104,12 @@ def precision_by_recall(
         if {row["image_id"] for row in detections} - set(coco.imgs) or not detections:
             raise ConfigError(f"{results} holds no detections in images of {ann_file}")
         evaluation = COCOeval(coco, coco.loadRes(detections), "bbox")
-        classes = _classes_of(cfg)
+        classes = classes_of_config(cfg)
         if classes:
-            evaluation.params.catIds = coco.getCatIds(catNms=classes)
+            categories = coco.getCatIds(catNms=list(classes))
+            if not categories:
+                raise ConfigError(f"{ann_file} has no class of the run's test set")
+            evaluation.params.catIds = categories
         evaluation.evaluate()
         evaluation.accumulate()
     # (IoUs, recalls, classes, sizes, numbers of detections); all sizes, most detections
@@ -127,15 +130,6 @@ def _config_of(work_dir: Path) -> Config:
     if not configs:
         raise ConfigError(f"{work_dir} holds no config: */vis_data/config.py")
     return Config.fromfile(configs[-1])
-
-
-def _classes_of(cfg: Config) -> list[str]:
-    """Names of the classes that the config gives its test set, if it does."""
-    dataset_cfg = (cfg.get("test_dataloader") or {}).get("dataset")
-    if dataset_cfg is None:
-        return []
-    classes = innermost_dataset(dataset_cfg).get("metainfo", {}).get("classes") or ()
-    return [classes] if isinstance(classes, str) else list(classes)
 
 
 def _annotation_file(cfg: Config) -> str:

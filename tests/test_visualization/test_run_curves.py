@@ -73,11 +73,20 @@ def test_classes_that_the_model_does_not_know_do_not_count(run, tmp_path):
     results = write_detections(run, (1, [0, 0, 10, 10], 0.9), (2, [20, 0, 10, 10], 0.8))
     assert precision_by_recall(run, results)["mean, IoU 0.5"].max() == 0.5
     (config,) = run.glob("*/vis_data/config.py")
-    dataset = {"type": "CocoDataset", "metainfo": {"classes": ("cell",)}}
+    known = {"type": "CocoDataset", "metainfo": {"classes": ("cell",)}}
     with config.open("a") as file:
-        file.write(f"test_dataloader = dict(dataset={dataset})\n")
+        file.write(f"test_dataloader = dict(dataset={known})\n")
     curves = precision_by_recall(run, results)
     assert set(curves) == {"cell", "mean, IoU 0.5", "mean, IoU 0.75"}
+    # Where the config names no classes the test set has its own, COCO's eighty.
+    with config.open("a") as file:
+        file.write("test_dataloader = dict(dataset=dict(type='CocoDataset'))\n")
+    with pytest.raises(ConfigError, match="has no class of the run's test set"):
+        precision_by_recall(run, results)
+    content["categories"][0]["name"] = "person"
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    curves = precision_by_recall(run, results)
+    assert set(curves) == {"person", "mean, IoU 0.5", "mean, IoU 0.75"}
     assert curves["mean, IoU 0.5"].min() == 1
 
 
