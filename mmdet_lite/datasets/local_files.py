@@ -34,12 +34,11 @@ def files_below(folder: Path) -> Iterator[Path]:
     Raises:
         ConfigError: a folder may not be read.
     """
-    return _files_below(folder, frozenset())
+    if folder.is_dir():
+        yield from _files_below(folder, frozenset())
 
 
 def _files_below(folder: Path, around: frozenset[Path]) -> Iterator[Path]:
-    if not folder.is_dir():
-        return
     try:
         paths = sorted(folder.iterdir())
     except PermissionError as error:
@@ -48,8 +47,9 @@ def _files_below(folder: Path, around: frozenset[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_file():
             yield path
-        # A link may lead to a folder that it lies in.
-        elif path.resolve() not in around:
+        # A link may lead to a folder that it lies in, or to itself, which has no path
+        # that could be resolved.
+        elif path.is_dir() and path.resolve() not in around:
             yield from _files_below(path, around)
 
 

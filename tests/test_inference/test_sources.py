@@ -70,6 +70,12 @@ def test_linked_folders_are_looked_into_but_not_in_circles(tree, tmp_path):
     assert found == [*expected, ("pictures/twice/a.png", False)]
 
 
+def test_a_link_that_leads_to_itself_is_passed_over(tree, tmp_path):
+    expected = paths(find_sources([tree], tmp_path / "out"))
+    (tree / "loop").symlink_to("loop")
+    assert paths(find_sources([tree], tmp_path / "out")) == expected
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
