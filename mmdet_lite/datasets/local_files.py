@@ -1,5 +1,7 @@
 """What of a data set lies on this machine, where it can be looked at."""
 
+import os
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,29 +30,40 @@ def is_local(path: str, backend_args: Mapping[str, Any] | None = None) -> bool:
 def files_below(folder: Path) -> Iterator[Path]:
     """Files of a folder and of those inside, of linked ones too, in order.
 
+    Folders inside that may not be read, ``lost+found`` for one, are passed over with a
+    warning.
+
     Args:
         folder: path; one that does not exist has none.
 
     Raises:
-        ConfigError: a folder may not be read.
+        ConfigError: the folder may not be read.
     """
-    if folder.is_dir():
-        yield from _files_below(folder, frozenset())
-
-
-def _files_below(folder: Path, around: frozenset[Path]) -> Iterator[Path]:
+    if not folder.is_dir():
+        return
     try:
         paths = sorted(folder.iterdir())
     except PermissionError as error:
         raise ConfigError(f"the folder {folder} may not be read") from error
-    around |= {folder.resolve()}
+    yield from _files_below(paths, frozenset({folder.resolve()}))
+
+
+def _files_below(paths: list[Path], around: frozenset[Path]) -> Iterator[Path]:
     for path in paths:
-        if path.is_file():
+        # Where a link leads may not be looked at: pathlib raises, os.path says no.
+        if os.path.isfile(path):
             yield path
-        # A link may lead to a folder that it lies in, or to itself, which has no path
-        # that could be resolved.
-        elif path.is_dir() and path.resolve() not in around:
-            yield from _files_below(path, around)
+        # A link may lead to a folder that it lies in.
+        elif os.path.isdir(path) and (inside := path.resolve()) not in around:
+            try:
+                below = sorted(path.iterdir())
+            except PermissionError:
+                warnings.warn(
+                    f"the folder {path} may not be read and is passed over",
+                    stacklevel=2,
+                )
+                continue
+            yield from _files_below(below, around | {inside})
 
 
 def image_reader(

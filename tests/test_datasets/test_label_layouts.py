@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -95,6 +96,30 @@ def test_pictures_of_one_name_in_two_folders_are_kept(picture, tmp_path):
         (tmp_path / "images" / "b" / "1.png", None),
         (tmp_path / "images" / "c" / "2.png", tmp_path / "xml" / "2.xml"),
     ]
+
+
+def test_a_folder_that_may_not_be_read_is_passed_over(picture, tmp_path, monkeypatch):
+    """Root, who may run the tests, reads every folder: it is closed to pathlib."""
+    closed = tmp_path / "lost+found"
+    closed.mkdir()
+    put(tmp_path / "images" / "1.png", picture)
+    put(tmp_path / "xml" / "1.xml")
+
+    def close(way, is_closed):
+        def refuse(path, *args, **kwargs):
+            if is_closed(path):
+                raise PermissionError(13, "Permission denied", str(path))
+            return way(path, *args, **kwargs)
+
+        return refuse
+
+    listing = close(Path.iterdir, lambda path: path == closed)
+    monkeypatch.setattr(Path, "iterdir", listing)
+    looking = close(Path.stat, lambda path: closed in path.parents)
+    monkeypatch.setattr(Path, "stat", looking)
+    with pytest.warns(UserWarning, match="passed over"):
+        files = find_labels(tmp_path)
+    assert [row.image.name for row in files.splits["train"]] == ["1.png"]
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Files and folders become pictures and videos, each with a place of its own."""
 
+from pathlib import Path
+
 import pytest
 
 from mmdet_lite.errors import ConfigError
@@ -74,6 +76,37 @@ def test_a_link_that_leads_to_itself_is_passed_over(tree, tmp_path):
     expected = paths(find_sources([tree], tmp_path / "out"))
     (tree / "loop").symlink_to("loop")
     assert paths(find_sources([tree], tmp_path / "out")) == expected
+
+
+@pytest.fixture
+def close(monkeypatch):
+    """Function that closes a folder; root, who may run the tests, reads all others."""
+
+    def closing(closed):
+        iterdir = Path.iterdir
+
+        def iterate(path):
+            if path == closed:
+                raise PermissionError(13, "Permission denied", str(path))
+            return iterdir(path)
+
+        monkeypatch.setattr(Path, "iterdir", iterate)
+
+    return closing
+
+
+def test_a_folder_inside_that_may_not_be_read_is_passed_over(tree, tmp_path, close):
+    expected = paths(find_sources([tree], tmp_path / "out"))
+    (tree / "lost+found").mkdir()
+    close(tree / "lost+found")
+    with pytest.warns(UserWarning, match=r"lost\+found may not be read"):
+        assert paths(find_sources([tree], tmp_path / "out")) == expected
+
+
+def test_a_given_folder_that_may_not_be_read_is_refused(tree, tmp_path, close):
+    close(tree)
+    with pytest.raises(ConfigError, match="in may not be read"):
+        find_sources([tree], tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Data sets of Pascal VOC's layout: an XML file for each picture."""
 
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,7 +131,8 @@ def _home(root: Path) -> Path:
     homes = [
         folder
         for folder in (root, *sorted(root.glob("*")), *sorted(root.glob("*/*")))
-        if all((folder / name).is_dir() for name in ("Annotations", "JPEGImages"))
+        # pathlib raises where a folder may not be looked into.
+        if all(os.path.isdir(folder / name) for name in ("Annotations", "JPEGImages"))
     ]
     if len(homes) > 1 and homes[0] != root:
         names = ", ".join(map(str, homes))
