@@ -54,11 +54,15 @@ def load_detector(
     visualizer["vis_backends"] = None  # Nothing is logged.
     cfg.visualizer = visualizer
     classes = classes_of_checkpoint(checkpoint.get("meta")) or classes_of_config(cfg)
+    # A panoptic detector has boxes of things, whose names stand before those of stuff.
+    fusion = cfg.model.get("panoptic_fusion_head")
+    num_stuff = fusion.get("num_stuff_classes", 53) if fusion else 0  # mmdet's default
     for name, number in numbers_of_classes(cfg.model).items():
-        if len(classes) != number:
+        if len(classes) != number + num_stuff:
+            stuff = f", and of stuff {num_stuff}" if num_stuff else ""
             raise ConfigError(
-                f"{name} is {number}, but there are names of {len(classes)} classes: "
-                f"{first_few(classes, 10)}"
+                f"{name} is {number}{stuff}, but there are names of {len(classes)} "
+                f"classes: {first_few(classes, 10)}"
             )
     detector = _Inferencer(cfg, str(weights), device, show_progress=False)
     require_whole(detector.model, checkpoint, weights)

@@ -10,6 +10,8 @@ import torch
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 
+from ..errors import ConfigError
+
 
 class Finder:
     """Runs the model on batches, and draws what is kept of its predictions.
@@ -44,6 +46,9 @@ class Finder:
             images: pairs of a key and an image, (height, width, 3) BGR.
             refuse: is called with the key of an image that the test pipeline does not
                 take, and the reason in one line.
+
+        Raises:
+            ConfigError: the model predicts no boxes, as panoptic ones may not.
         """
         prepared = self._prepare(images, refuse)
         while batch := list(islice(prepared, self.batch_size)):
@@ -52,6 +57,9 @@ class Finder:
             )
             samples = self.detector.forward(data[1])
             for (key, image, _), sample in zip(batch, samples, strict=True):
+                if "pred_instances" not in sample:
+                    model = type(self.detector.model).__name__
+                    raise ConfigError(f"{model} predicts no boxes")
                 found = sample.pred_instances.cpu()
                 chosen = found.scores >= self.score_thr
                 if self.keep is not None:

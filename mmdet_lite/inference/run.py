@@ -72,8 +72,8 @@ def detect_to_folder(
         Outcome: what was read, found and could not be used.
 
     Raises:
-        ConfigError: a class is not the model's, the batch size is below 1 or the
-            threshold is not from 0 to 1.
+        ConfigError: a class is not the model's, the batch size is below 1, the
+            threshold is not from 0 to 1, or the model predicts no boxes.
     """
     names = detector.model.dataset_meta["classes"]
     keep = _labels_of(classes, names)

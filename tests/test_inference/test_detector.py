@@ -9,8 +9,9 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
+from mmdet_lite.cli import read_config
 from mmdet_lite.errors import ConfigError
-from mmdet_lite.inference import load_detector
+from mmdet_lite.inference import detect_to_folder, find_sources, load_detector
 
 
 def test_names_of_classes_come_from_the_config_where_weights_have_none(
@@ -90,6 +91,46 @@ def test_more_classes_than_the_configs_data_set_has_colours_are_drawn(
     image = np.zeros((64, 64, 3), np.uint8)
     detector.visualizer.add_datasample("", image, sample, draw_gt=False)
     assert detector.visualizer.get_image().any()
+
+
+@pytest.fixture
+def panoptic(tmp_path):
+    """Config and weights of a detector of 80 things whose last names are of stuff."""
+    cfg = read_config("mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py")
+    cfg.merge_from_dict(
+        {
+            "model.backbone.depth": 18,
+            "model.backbone.init_cfg": None,
+            "model.neck.in_channels": [64, 128, 256, 512],
+            "model.roi_head.bbox_head.fc_out_channels": 8,
+        }
+    )
+    dataset = cfg.test_dataloader.dataset
+    dataset.pipeline = [
+        step
+        for step in dataset.pipeline
+        if step.type != "LoadPanopticAnnotations"  # It needs panopticapi.
+    ]
+    model = MODELS.build(deepcopy(cfg.model))
+    weights = tmp_path / "panoptic.pth"
+    torch.save({"state_dict": model.state_dict()}, weights)
+    return cfg, weights
+
+
+def test_a_panoptic_detector_has_names_of_stuff_behind_those_of_its_boxes(panoptic):
+    cfg, weights = panoptic
+    names = load_detector(cfg, weights, "cpu").model.dataset_meta["classes"]
+    assert (len(names), names[0], names[-1]) == (133, "person", "rug-merged")
+    cfg.test_dataloader.dataset.metainfo = {"classes": names[:100]}
+    with pytest.raises(ConfigError, match=r"is 80, and of stuff 53, .* of 100 classes"):
+        load_detector(cfg, weights, "cpu")
+
+
+def test_a_detector_without_boxes_is_refused(panoptic, folder, tmp_path):
+    detector = load_detector(*panoptic, "cpu")
+    sources = find_sources([folder / "a.png"], tmp_path)
+    with pytest.raises(ConfigError, match="PanopticFPN predicts no boxes"):
+        detect_to_folder(detector, sources, tmp_path)
 
 
 @pytest.mark.parametrize(
