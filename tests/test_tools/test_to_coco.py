@@ -4,6 +4,8 @@ import json
 import runpy
 import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -105,9 +107,34 @@ def test_where_nothing_can_be_written_is_said_before_the_work(run, yolo, tmp_pat
     (tmp_path / "file").write_text("in the way")
     for out, message in (
         (tmp_path / "file", "exists; name a folder that is empty or new"),
-        (tmp_path / "file" / "coco", f"--out {tmp_path / 'file'} cannot be written"),
+        (
+            tmp_path / "file" / "coco",
+            f"the folder of --out, {tmp_path / 'file'} cannot be written to",
+        ),
     ):
         status, printed, errors = run(yolo, "--out", out)
         assert (status, printed) == (2, "")
         assert message in errors
         assert len(errors.splitlines()) == 1
+
+
+def test_a_folder_that_is_there_is_asked_itself(run, yolo, tmp_path, monkeypatch):
+    """The one around it may be closed; root, who may run the tests, opens all."""
+    coco = tmp_path / "coco"
+    coco.mkdir()
+    make_file = tempfile.TemporaryFile
+    closed = tmp_path
+
+    def refuse(dir):
+        if Path(dir) == closed:
+            raise PermissionError(13, "Permission denied", str(dir))
+        return make_file(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert run(yolo, "--out", coco)[0] == 0
+    shutil.rmtree(coco)
+    coco.mkdir()
+    closed = coco
+    status, printed, errors = run(yolo, "--out", coco)
+    assert (status, printed) == (2, "")
+    assert f"error: --out {coco} cannot be written to" in errors

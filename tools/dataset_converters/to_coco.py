@@ -64,8 +64,11 @@ def main() -> None:
     register_all_modules(init_default_scope=True)
     with exit_on_config_error():
         require_new_folder(args.out)
-        # The folder itself is made with what goes into it.
-        require_writable_folder("--out", Path(args.out).absolute().parent)
+        out = Path(args.out).absolute()
+        if out.exists():
+            require_writable_folder("--out", out)
+        else:  # It is made with what goes into it.
+            require_writable_folder("the folder of --out,", out.parent)
         files = find_labels(args.source)
         if files is None:
             raise ConfigError(
