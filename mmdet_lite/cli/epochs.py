@@ -1,6 +1,7 @@
 """Change how long a config trains."""
 
 from collections.abc import Callable
+from itertools import accumulate, pairwise
 
 from mmengine.config import Config
 
@@ -59,16 +60,32 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         if scheduler.get("by_epoch", True):
             span = scheduler.get("end", before) - scheduler.get("begin", 0)
             _change(scheduler, scaled, "begin", "end", "step_size")
-            for name in ("milestones", "periods"):
-                if name in scheduler:
-                    scheduler[name] = list(map(scaled, scheduler[name]))
+            if "milestones" in scheduler:
+                scheduler["milestones"] = list(map(scaled, scheduler["milestones"]))
             left = scheduler.get("end", epochs) - scheduler.get("begin", 0)
             if left < 1:
                 continue
             if "T_max" in scheduler:  # A part of the span, so that it ends as it did.
                 scheduler["T_max"] = max(1, round(scheduler["T_max"] * left / span))
+            if "periods" in scheduler:
+                _change_periods(scheduler, left / span)
         kept.append(scheduler)
     cfg.param_scheduler = kept
+
+
+def _change_periods(scheduler: dict, factor: float) -> None:
+    """Move the restarts; periods that no epoch is left for are dropped."""
+    # Rounded one by one, periods would not end where the training does.
+    ends = [max(1, round(end * factor)) for end in accumulate(scheduler["periods"])]
+    periods = [end - start for start, end in pairwise([0, *ends])]
+    dropped = [index for index, period in enumerate(periods) if not period]
+    scheduler["periods"] = list(filter(None, periods))
+    if "restart_weights" in scheduler:
+        scheduler["restart_weights"] = [
+            weight
+            for index, weight in enumerate(scheduler["restart_weights"])
+            if index not in dropped
+        ]
 
 
 def _change(part: dict, how: Callable[[int], int], *names: str) -> None:

@@ -1,5 +1,7 @@
 """--epochs changes how long a config trains, and its schedule in proportion."""
 
+from itertools import accumulate
+
 import pytest
 import torch
 from mmdet.registry import PARAM_SCHEDULERS
@@ -106,6 +108,37 @@ def test_all_that_counts_epochs_goes_along(read):
     assert steps["step_size"] == before
     assert restarts["periods"] == [before, 2 * before]
     assert iterations["step_size"] == 7
+
+
+@pytest.mark.parametrize(
+    ("epochs", "periods"),
+    [
+        (100, [10, 10, 10, 10, 10, 10, 10, 10, 10, 10]),
+        (24, [2, 3, 2, 3, 2, 2, 3, 2, 3, 2]),
+        (6, [1, 0, 1, 0, 1, 1, 0, 1, 0, 1]),
+        (1, [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+    ],
+)
+def test_restarts_fill_a_training_of_any_length(read, epochs, periods):
+    cfg = read()
+    cfg.train_cfg.max_epochs = 50
+    restarts = {
+        "type": "CosineRestartLR",
+        "periods": [5] * 10,
+        "restart_weights": [1 - index / 10 for index in range(10)],
+        "eta_min": 0,
+        "convert_to_iter_based": True,
+    }
+    cfg.param_scheduler = [restarts]
+    weights = restarts["restart_weights"]
+    set_epochs(cfg, epochs)
+    assert cfg.param_scheduler[0]["periods"] == list(filter(None, periods))
+    found = rates(cfg, 10 * epochs)
+    starts = [0, *accumulate(periods)]
+    assert starts[-1] == epochs
+    for start, period, weight in zip(starts, periods, weights, strict=False):
+        if period:
+            assert found[10 * start] == weight
 
 
 @pytest.mark.parametrize("train_cfg", [None, {"type": "IterBasedTrainLoop"}])
