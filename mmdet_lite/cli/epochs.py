@@ -65,8 +65,9 @@ def set_epochs(cfg: Config, epochs: int) -> None:
             left = scheduler.get("end", epochs) - scheduler.get("begin", 0)
             if left < 1:
                 continue
-            if "T_max" in scheduler:  # A part of the span, so that it ends as it did.
-                scheduler["T_max"] = max(1, round(scheduler["T_max"] * left / span))
+            for name in ("T_max", "total_steps"):
+                if scheduler.get(name):  # A part of the span, to end as it did.
+                    scheduler[name] = max(1, round(scheduler[name] * left / span))
             if "periods" in scheduler:
                 _change_periods(scheduler, left / span)
         kept.append(scheduler)

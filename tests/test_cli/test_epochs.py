@@ -98,16 +98,17 @@ def test_all_that_counts_epochs_goes_along(read):
         {"type": "StepLR", "step_size": before // 2},
         {"type": "CosineRestartLR", "periods": [before // 2, before]},
         {"type": "StepLR", "by_epoch": False, "step_size": 7},
+        {"type": "OneCycleLR", "by_epoch": False, "total_steps": 7},
     ]
     set_epochs(cfg, 2 * before)
     assert cfg.train_cfg.val_begin == 2 * before
     checkpoint = cfg.default_hooks.checkpoint
     assert (checkpoint.interval, checkpoint.save_begin) == (-1, 2 * before)
     assert cfg.custom_hooks[0].begin_epoch == before
-    steps, restarts, iterations = cfg.param_scheduler
+    steps, restarts, iterations, cycle = cfg.param_scheduler
     assert steps["step_size"] == before
     assert restarts["periods"] == [before, 2 * before]
-    assert iterations["step_size"] == 7
+    assert iterations["step_size"] == cycle["total_steps"] == 7
 
 
 @pytest.mark.parametrize(
@@ -139,6 +140,22 @@ def test_restarts_fill_a_training_of_any_length(read, epochs, periods):
     for start, period, weight in zip(starts, periods, weights, strict=False):
         if period:
             assert found[10 * start] == weight
+
+
+@pytest.mark.parametrize("by_iteration", [False, True])
+@pytest.mark.parametrize("epochs", [4, 24])
+def test_one_cycle_takes_the_whole_of_a_training_of_any_length(
+    read, epochs, by_iteration
+):
+    cfg = read()
+    cfg.train_cfg.max_epochs = 12
+    cycle = {"type": "OneCycleLR", "eta_max": 1.0, "total_steps": 12, "pct_start": 0.4}
+    cfg.param_scheduler = [{**cycle, "convert_to_iter_based": by_iteration}]
+    set_epochs(cfg, epochs)
+    found = rates(cfg, 10 * epochs)
+    assert found[0] < 0.1
+    assert max(found) > 0.7
+    assert found[-1] < 0.001
 
 
 @pytest.mark.parametrize("train_cfg", [None, {"type": "IterBasedTrainLoop"}])
