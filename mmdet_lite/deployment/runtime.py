@@ -18,6 +18,9 @@ import numpy as np
 KEY = "mmdet_lite"
 """Name of the entry in a file's metadata."""
 
+# OpenCV writes no colours to them, as boxes are drawn in.
+_GREY = (".pgm", ".pbm")
+
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -239,7 +242,7 @@ def picture_paths(images: Sequence[Path], out: Path) -> list[Path]:
 
     Args:
         images: paths, of which several may have one name; the picture of one whose
-            ending OpenCV does not write is a PNG.
+            ending OpenCV does not write in colour is a PNG.
         out: folder of the pictures.
 
     Raises:
@@ -247,7 +250,8 @@ def picture_paths(images: Sequence[Path], out: Path) -> list[Path]:
     """
     pictures: list[Path] = []
     for image in images:
-        drawn = bool(image.suffix) and cv2.haveImageWriter(image.name)
+        suffix = image.suffix.lower()
+        drawn = suffix not in ("", *_GREY) and cv2.haveImageWriter(image.name)
         ending = image.suffix if drawn else ".png"
         picture, number = out / f"{image.stem}{ending}", 1
         while picture in pictures:
@@ -274,6 +278,28 @@ def read_image(path: str | Path) -> np.ndarray:
     if image is None:
         raise DeploymentError(f"{path} is not readable as an image")
     return image
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write an image, (height, width, 3), uint8, BGR, in the format of the ending.
+
+    Raises:
+        DeploymentError: OpenCV does not write it, or it does not get to the disk.
+    """
+    try:
+        written, content = cv2.imencode(path.suffix, image)
+    except cv2.error:
+        written = False
+    if not written:
+        raise DeploymentError(
+            f"{path} cannot be written: OpenCV has no such format for this image"
+        )
+    try:
+        # OpenCV's own writing does not notice a full disk in every format.
+        path.write_bytes(content)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DeploymentError(f"{path} cannot be written: {reason}") from error
 
 
 def resize(image: np.ndarray, description: dict[str, Any]) -> np.ndarray:

@@ -1,5 +1,7 @@
 """What stands around a file: images in, errors of one line out."""
 
+import runpy
+import sys
 from pathlib import Path
 
 import cv2
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 from mmcv.transforms import Resize
 
+from mmdet_lite.deployment import runtime
 from mmdet_lite.deployment.runtime import (
     DeploymentError,
     Detector,
@@ -17,6 +20,7 @@ from mmdet_lite.deployment.runtime import (
     picture_paths,
     read_image,
     resize,
+    write_image,
 )
 
 
@@ -127,3 +131,52 @@ def test_pictures_replace_neither_images_nor_each_other(tmp_path):
     assert names == ["x.png", "x_2.png", "x_3.png", "y.png", "x_4.png", "y_2.png"]
     with pytest.raises(DeploymentError, match="would replace it: take another folder"):
         picture_paths(images, Path("b"))
+
+
+@pytest.mark.parametrize("suffix", [".pgm", ".PBM"])
+def test_pictures_of_grey_images_are_written_in_colour(tmp_path, suffix):
+    (picture,) = picture_paths([Path(f"a{suffix}")], tmp_path)
+    assert picture == tmp_path / "a.png"
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    write_image(picture, image)
+    np.testing.assert_array_equal(read_image(picture), image)
+
+
+@pytest.fixture
+def infer(repository, tmp_path, monkeypatch, capsys):
+    """Function that runs infer.py on an image; its status and lines of errors."""
+    names = runpy.run_path(str(repository / "tools" / "deployment" / "infer.py"))
+    monkeypatch.setattr(runtime, "load_detector", lambda *_: OneObject())
+    monkeypatch.setitem(names["main"].__globals__, "load_runtime", lambda: runtime)
+
+    def run(image):
+        out = str(tmp_path / "out")
+        monkeypatch.setattr(sys, "argv", ["infer.py", "a.onnx", image, "--out", out])
+        status = 0
+        try:
+            names["main"]()
+        except SystemExit as end:
+            status = end.code
+        return status, capsys.readouterr().err.splitlines()
+
+    return run
+
+
+def test_a_picture_that_cannot_be_written_is_named(infer, tmp_path):
+    image = tmp_path / "a.png"
+    assert cv2.imwrite(str(image), np.zeros((8, 8, 3), dtype=np.uint8))
+    picture = tmp_path / "out" / "a.png"
+    assert infer(str(image)) == (0, [])
+    assert picture.is_file()
+    picture.unlink()
+    picture.symlink_to("/dev/full")
+    status, (line,) = infer(str(image))
+    assert status == 2
+    assert line == f"error: {picture} cannot be written: No space left on device"
+
+
+def test_a_picture_that_opencv_does_not_write_is_named(tmp_path):
+    for name in ("a.pgm", "a.none"):
+        with pytest.raises(DeploymentError, match=rf"{name} cannot be written: OpenCV"):
+            write_image(tmp_path / name, np.zeros((8, 8, 3), dtype=np.uint8))
+    assert list(tmp_path.iterdir()) == []

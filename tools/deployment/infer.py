@@ -15,8 +15,6 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import cv2
-
 
 def load_runtime() -> ModuleType:
     """Load runtime.py by itself: its package would ask for mmdet."""
@@ -69,7 +67,7 @@ def main() -> None:
             image = runtime.read_image(path)
             objects = runtime.detect(detector, image, args.score)
             results[str(path)] = objects
-            cv2.imwrite(str(picture), runtime.draw(image, objects))
+            runtime.write_image(picture, runtime.draw(image, objects))
             print(f"{path}: {len(objects)} objects")
         (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     except (runtime.DeploymentError, OSError) as error:
