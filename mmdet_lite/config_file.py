@@ -1,5 +1,6 @@
-"""Read the file of a config."""
+"""Read the file of a config, and ask what it has."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -30,6 +31,27 @@ def read_config(name: str, options: dict[str, Any] | None = None) -> Config:
     except Exception as error:
         raise ConfigError(f"--cfg-options: {_said(error)}") from error
     return cfg
+
+
+def require_test_set(
+    cfg: Config,
+    parts: Sequence[str] = ("test_dataloader", "test_evaluator", "test_cfg"),
+) -> None:
+    """Refuse a config that cannot be tested.
+
+    Args:
+        cfg: a whole config.
+        parts: what is needed of it; by default all that mmengine tests with.
+
+    Raises:
+        ConfigError: it lacks one of them.
+    """
+    lacking = [part for part in parts if cfg.get(part) is None]
+    if lacking:
+        raise ConfigError(
+            f"{cfg.filename or 'the config'} has no test set: it needs "
+            f"{' and '.join(lacking)}"
+        )
 
 
 def _said(error: Exception) -> str:

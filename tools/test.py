@@ -22,6 +22,7 @@ from mmdet_lite.cli import (
     exit_on_config_error,
     load_config,
     provide_drawing,
+    require_test_set,
     require_writable_file,
     require_writable_folder,
     use_test_time_augmentation,
@@ -98,11 +99,7 @@ def main() -> None:
         is_exported = args.checkpoint.endswith(SUFFIXES)
         refuse_flags(args, is_exported)
         cfg = load_config(args)
-        if cfg.get("test_cfg") is None or cfg.get("test_dataloader") is None:
-            raise ConfigError(
-                f"{args.config} has no test set: it needs test_dataloader, "
-                "test_evaluator and test_cfg"
-            )
+        require_test_set(cfg)
         require_checkpoint(args.checkpoint)
         if args.out is not None and not args.out.endswith((".pkl", ".pickle")):
             raise ConfigError(f"--out must end in .pkl or .pickle, but is {args.out}")

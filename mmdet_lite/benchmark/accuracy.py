@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..checkpoint.files import require_checkpoint
+from ..config_file import require_test_set
 from ..engine import check_fit
 from ..runtime import predict_in_float32
 
@@ -25,9 +26,11 @@ def measure_accuracy(cfg: Config, checkpoint: str | Path) -> list[dict[str, Any]
         mmdet's names.
 
     Raises:
-        ConfigError: there is no such file, or what it holds does not fit.
+        ConfigError: there is no such file, what it holds does not fit, or the config
+            has no test set.
     """
     require_checkpoint(checkpoint)
+    require_test_set(cfg)
     rows = []
     # One folder for both: mmengine keeps writing to that of the first.
     with TemporaryDirectory() as work_dir:

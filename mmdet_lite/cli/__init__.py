@@ -1,6 +1,6 @@
 """What the commands share: their arguments, configs, checks before a run, exits."""
 
-from ..config_file import read_config
+from ..config_file import read_config, require_test_set
 from .config import (
     add_config_arguments,
     add_config_options,
@@ -36,6 +36,7 @@ __all__ = [
     "provide_drawing",
     "read_config",
     "require_operators_of_losses",
+    "require_test_set",
     "require_writable_file",
     "require_writable_folder",
     "resume_training",

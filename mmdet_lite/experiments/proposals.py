@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import Tensor
 
+from ..config_file import require_test_set
 from ..errors import ConfigError
 from .detector import build_detector
 
@@ -44,9 +45,10 @@ def count_proposals(
         objects that have none; ``objects``, how many there are, and ``images``.
 
     Raises:
-        ConfigError: the detector makes no proposals or chooses distinct ones, the test
-            set has no objects, or the checkpoint does not fit.
+        ConfigError: the detector makes no proposals or chooses distinct ones, there is
+            no test set, it has no objects, or the checkpoint does not fit.
     """
+    require_test_set(cfg, ["test_dataloader"])
     model = build_detector(cfg.model, checkpoint, seed, _require_best_proposals).eval()
     loader_cfg = {
         name: value

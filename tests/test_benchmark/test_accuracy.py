@@ -1,6 +1,7 @@
-"""Weights to measure the accuracy of may lie anywhere that mmengine reads from."""
+"""What accuracy is measured of is asked for before, and may lie anywhere."""
 
 import pytest
+from mmengine.config import Config
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from mmdet_lite.benchmark.accuracy import measure_accuracy
@@ -33,3 +34,10 @@ def test_a_url_is_left_to_who_fetches_it(cfg, monkeypatch):
 def test_a_file_that_is_not_there_is_refused(cfg):
     with pytest.raises(ConfigError, match=r"does not exist: nowhere\.pth"):
         measure_accuracy(cfg, "nowhere.pth")
+
+
+def test_a_config_without_a_test_set_is_refused(tmp_path):
+    (tmp_path / "a.pth").touch()
+    cfg = Config({"test_dataloader": {}, "test_evaluator": None, "test_cfg": {}})
+    with pytest.raises(ConfigError, match=r"the config has no test .*test_evaluator"):
+        measure_accuracy(cfg, tmp_path / "a.pth")

@@ -97,6 +97,15 @@ def test_a_detector_without_proposals_is_refused(tmp_path):
         count_proposals(cfg, str(tmp_path / "none.pth"))
 
 
+def test_a_config_without_a_test_set_is_refused(read):
+    cfg = read()
+    cfg.test_evaluator = cfg.test_cfg = None  # Nothing is scored.
+    assert count_proposals(cfg)["images"] == 2
+    cfg.test_dataloader = None
+    with pytest.raises(ConfigError, match="no test set: it needs test_dataloader"):
+        count_proposals(cfg)
+
+
 def test_a_detector_that_chooses_distinct_proposals_is_refused():
     cfg = read_config("mmdet::ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py")
     cfg.model.backbone.init_cfg = None

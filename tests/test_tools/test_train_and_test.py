@@ -209,11 +209,12 @@ def test_what_cannot_train_is_refused_in_one_line(
     assert not list(tmp_path.glob("*.pth"))
 
 
-def test_a_config_without_a_test_is_refused_in_one_line(run_tool):
-    result = run_tool("test", "none.pth", options={"test_cfg": None})
+@pytest.mark.parametrize("part", ["test_dataloader", "test_evaluator", "test_cfg"])
+def test_a_config_without_a_test_is_refused_in_one_line(run_tool, part):
+    result = run_tool("test", "none.pth", options={part: None})
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith(
-        f"error: {CONFIG} has no test set: it needs test_dataloader"
+        f"error: {CONFIG} has no test set: it needs {part}"
     )
 
 
