@@ -63,17 +63,18 @@ def annotation_problems(
     names = names_by_id(content["categories"])
     if classes is not None:
         problems += class_problems(list(names.values()), classes, complete)
-    if scored and np.unique(list(names)).tolist() != list(names):
-        problems.append(Problem(UNSORTED_IDS, f"they are {listed(names)}"))
+    used = [
+        category
+        for category, name in names.items()
+        if classes is None or name in classes
+    ]
+    if scored and np.unique(used).tolist() != used:
+        problems.append(Problem(UNSORTED_IDS, f"they are {listed(used)}"))
     min_size = filter_cfg.get("min_size", 0)
     sizes: dict[Any, tuple[float, float]] = {}
     problems += _image_problems(content["images"], sizes, min_size)
     if annotated:
-        wanted = {
-            category
-            for category, name in names.items()
-            if classes is None or name in classes
-        }
+        wanted = set(used)
         rows = content["annotations"]
         problems += _annotation_problems(rows, sizes, names, scored)
         faulty = {problem.annotation for problem in problems}

@@ -59,6 +59,15 @@ def test_categories_that_are_scored_in_another_order_are_noted(content):
     assert [problem.message for problem in problems] == ["they are 2, 1"]
     assert serious(problems) == []
     assert annotation_problems(content, ("dog", "cat")) == []
+    content["categories"].insert(0, {"id": 3, "name": "bird"})
+    problems = annotation_problems(content, ("dog", "cat"), scored=True)
+    assert [problem.message for problem in problems] == ["they are 2, 1"]
+
+
+def test_the_order_of_categories_that_are_left_out_does_not_matter(content):
+    content["categories"].insert(0, {"id": 9, "name": "bird"})
+    assert annotation_problems(content, ("cat", "dog"), scored=True) == []
+    assert annotation_problems(content, None, scored=True) != []
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
