@@ -14,6 +14,7 @@ from mmdet_lite.errors import ConfigError
         ("cuda", "not available", "mmdet.FocalLoss", True),
         ("cuda", "not available", FocalLoss, True),
         ("cuda", "not available", "CrossEntropyLoss", False),
+        ("cuda", "not available", "mmpretrain.FocalLoss", False),
         ("cuda", "12.8", "FocalLoss", False),
         ("cpu", "not available", "FocalLoss", False),
     ],
@@ -24,7 +25,8 @@ def test_losses_that_mmcv_has_not_for_the_gpu_are_refused(
     monkeypatch.setattr(device, "get_device", lambda: gpu)
     monkeypatch.setattr(device, "get_compiling_cuda_version", lambda: built_for)
     cfg = read()
-    cfg.model.bbox_head.loss_cls = {"type": loss}
+    # Heads may be several, and their losses too.
+    cfg.model.bbox_head = [{"loss_cls": [{"type": loss}]}]
     if not refused:
         require_operators_of_losses(cfg)
         return
