@@ -75,7 +75,10 @@ def onedl(session: nox.Session) -> None:
 
 
 def on_openmmlab(
-    session: nox.Session, python: str, replaced: tuple[str, ...] = (), torch: str = ""
+    session: nox.Session,
+    python: str,
+    replaced: tuple[str, ...] = (),
+    torch: str | None = None,
 ) -> None:
     """Set up as `make setup` does, with other versions than the pinned, and test."""
     copy = copy_checkout(session)
@@ -85,7 +88,9 @@ def on_openmmlab(
         package = re.escape(requirement.split("==")[0])
         pins = re.sub(rf"^{package}==.*$", requirement, pins, flags=re.MULTILINE)
     (copy / TESTED).write_text(pins)
-    session.run(python, "tools/setup_env.py", env={"TORCH": torch}, external=True)
+    # Without a name the torch of an earlier run would be kept.
+    env = {"TORCH": torch or pin_of(pins, "torch")}
+    session.run(python, "tools/setup_env.py", env=env, external=True)
     run_tests(session, copy / ".venv" / "bin" / "python")
 
 
