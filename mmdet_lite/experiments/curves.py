@@ -22,7 +22,7 @@ def plot_curves(
 
     Raises:
         ConfigError: a model was not run, runs do not say what each epoch reached, as
-            tests do not, or the path's ending is not a picture's.
+            tests do not, or the path cannot be written or has no picture's ending.
     """
     from matplotlib.figure import Figure
 
@@ -49,5 +49,5 @@ def plot_curves(
     axes.legend(title="model (seeds)", fontsize=8)
     try:
         figure.savefig(path, dpi=120)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be written: {error}") from error

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from python_process import run_python
 
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.experiments.comparison import keeps, load_runs
@@ -181,9 +182,27 @@ def test_runs_are_read_from_a_folder_and_drawn(tmp_path):
 def test_what_cannot_be_drawn_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="Format 'cat' is not supported"):
         plot_curves(RUNS, "cells", ["dino"], tmp_path / "curves.cat")
+    with pytest.raises(ConfigError, match=r"curves\.png cannot be written: .*No such"):
+        plot_curves(RUNS, "cells", ["dino"], tmp_path / "none" / "curves.png")
     tested = [{k: v for k, v in run.items() if k != "by_epoch"} for run in RUNS]
     with pytest.raises(ConfigError, match="dino on cells was tested once"):
         plot_curves(tested, "cells", ["dino"], tmp_path / "curves.png")
+
+
+def test_curves_go_to_a_new_folder_or_are_refused_in_a_line(repository, tmp_path):
+    write(tmp_path / "runs", RUNS)
+
+    def plot(picture):
+        command = ("plot", tmp_path / "runs", picture, "cells", "dino")
+        return run_python(repository / "tools" / "experiments" / "report.py", *command)
+
+    picture = tmp_path / "new" / "curves.png"
+    assert plot(picture).returncode == 0
+    assert picture.is_file()
+    result = plot(picture / "curves.png")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: picture {picture} cannot be written to")
 
 
 def test_the_page_of_evidence_says_what_its_runs_say(repository, tmp_path):

@@ -9,7 +9,7 @@ The first model of a table is the one that the others are compared with.
 
 import argparse
 
-from mmdet_lite.cli import exit_on_config_error
+from mmdet_lite.cli import exit_on_config_error, require_writable_file
 from mmdet_lite.experiments.comparison import load_runs
 from mmdet_lite.experiments.curves import plot_curves
 from mmdet_lite.experiments.page import fill_page
@@ -46,6 +46,7 @@ def main() -> None:
         elif args.command == "table":
             print(table(load_runs(args.runs), args.data, args.models))
         else:
+            require_writable_file("picture", args.picture)
             runs = load_runs(args.runs)
             plot_curves(runs, args.data, args.models, args.picture)
 
