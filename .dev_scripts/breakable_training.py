@@ -6,7 +6,6 @@ iteration. A process is a fork of this one, which has imported everything.
 """
 
 import gc
-import json
 import multiprocessing
 import os
 import resource
@@ -14,7 +13,6 @@ import runpy
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from mmdet_lite.checkpoint.local_file import read_protected
 from mmdet_lite.checkpoint.resumable import find_newest
 from mmdet_lite.cli import read_config, set_image_size
 from mmdet_lite.datasets.digits import make_digits_dataset
+from mmdet_lite.run_logs import read_training_log
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG = "configs/lite_detr/lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
@@ -129,7 +128,7 @@ class Training:
         """Start or resume it, where files may have so many bytes at most."""
         newest = self.newest()
         self.base = 0 if newest is None else newest[1]
-        self._rows_before = len(list(self._rows()))
+        self._rows_before = len(self._steps())
         self.process = multiprocessing.get_context("fork").Process(
             target=_train, args=(self.config, self.work_dir, file_size)
         )
@@ -197,18 +196,11 @@ class Training:
 
     def reached(self) -> int:
         """The last iteration that the last process tells of in its log."""
-        steps = list(self._rows())[self._rows_before :]
-        return max([self.base, *steps])
+        return max([self.base, *self._steps()[self._rows_before :]])
 
-    def _rows(self) -> Iterator[int]:
-        for log in sorted(self.work_dir.glob("*/vis_data/scalars.json")):
-            for line in log.read_text().splitlines():
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue  # Killed within the line.
-                if "loss" in row:
-                    yield row["step"]
+    def _steps(self) -> list[int]:
+        log = read_training_log(self.work_dir)
+        return [row["step"] for row in log if "loss" in row]
 
     def log(self) -> str:
         """The end of what it printed."""

@@ -1,6 +1,5 @@
 """What is counted of a model of the zoo, and read from its training."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ from mmdet_lite.checkpoint.fit import BATCH_COUNTER
 from mmdet_lite.checkpoint.official.conversion import convert_official, to_official
 from mmdet_lite.cli import read_config
 from mmdet_lite.errors import ConfigError
-from mmdet_lite.experiments.record import log_lines
 from mmdet_lite.flops.counter import count_flops
 from mmdet_lite.model_config import without_pretrained_weights
+from mmdet_lite.run_logs import evaluations_of, read_test_log, read_training_log
 
 
 def measure_complexity(
@@ -82,22 +81,15 @@ def read_training(work_dir: str | Path) -> dict[str, Any]:
         ConfigError: there are no such files, or no evaluation in them.
     """
     work_dir = Path(work_dir)
-    # mmengine names what a test found after the time, as its folder.
-    tests = sorted(work_dir.glob("*_*/*_*.json"))
-    lines = log_lines(work_dir) or [json.loads(file.read_text()) for file in tests]
+    lines = read_training_log(work_dir) or read_test_log(work_dir)
     configs = list(work_dir.glob("*.py"))
     if not lines or len(configs) != 1:
         raise ConfigError(f"{work_dir} is not the work dir of one training")
-    evaluations = [line for line in lines if "coco/bbox_mAP" in line]
-    if not evaluations:
-        raise ConfigError(f"{work_dir} has no evaluation in its logs")
-    metrics = {
-        name: value
-        for name, value in evaluations[-1].items()
-        if name.startswith("coco/")
-    }
+    last = evaluations_of(lines, work_dir)[-1]
     return {
         "config": configs[0].name,
-        "epoch": evaluations[-1].get("step"),
-        "metrics": metrics,
+        "epoch": last.get("step"),
+        "metrics": {
+            name: value for name, value in last.items() if name.startswith("coco/")
+        },
     }

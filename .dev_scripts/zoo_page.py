@@ -11,6 +11,7 @@ from zoo import CONFIG_FOLDER, read_zoo, rows_of
 from mmdet_lite.benchmark.measurement import conditions_of, load_measurement
 from mmdet_lite.errors import ConfigError
 from mmdet_lite.markdown import markdown_table
+from mmdet_lite.run_logs import METRICS
 
 PAPER = "https://arxiv.org/abs/2303.07335"
 PAPER_TITLE = "Lite DETR: An Interleaved Multi-Scale Encoder for Efficient DETR"
@@ -91,7 +92,7 @@ def _cells(row: dict[str, Any], measured: dict[str, Any]) -> list[str]:
 def _accuracy(row: dict[str, Any], training: dict[str, Any] | None) -> list[str]:
     """AP and APs: those reached here, or else the paper's in italics."""
     if training is not None:
-        metrics = (training["metrics"][f"coco/bbox_mAP{end}"] for end in ("", "_s"))
+        metrics = (training["metrics"][METRICS[name]] for name in ("AP", "APs"))
         # COCO's -1: there is no object of that size.
         return [f"{100 * value:.1f}" if value >= 0 else "–" for value in metrics]
     if "paper" in row:
@@ -138,12 +139,12 @@ def metafile_of(zoo: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]
         }
         training = measured["trained"].get(name)
         if training is not None:
-            metrics = {"box AP": round(100 * training["metrics"]["coco/bbox_mAP"], 1)}
+            ap = training["metrics"][METRICS["AP"]]
             models[name]["Results"] = [
                 {
                     "Task": "Object Detection",
                     "Dataset": Path(name).stem.rpartition("_")[2],
-                    "Metrics": metrics,
+                    "Metrics": {"box AP": round(100 * ap, 1)},
                 }
             ]
     return {

@@ -7,6 +7,7 @@ from typing import Any
 from ..checkpoint.durable import write_durably
 from ..errors import ConfigError
 from ..markdown import markdown_table
+from ..run_logs import METRICS
 from .environment import machine_slug
 
 
@@ -140,7 +141,7 @@ def _quotient(time: dict[str, Any], of: dict[str, Any]) -> str:
 
 
 def _accuracy_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    metrics = {"AP": "coco/bbox_mAP", "AP50": "coco/bbox_mAP_50"}
+    metrics = {name: METRICS[name] for name in ("AP", "AP50")}
     header = ["config", "dtype", *metrics]
     lines = [
         [

@@ -54,7 +54,7 @@ def keeps(
         data: name of the data set.
         model: name of the model.
         reference: name of the model to compare with.
-        metric: of :data:`~mmdet_lite.experiments.record.METRICS`.
+        metric: of :data:`~mmdet_lite.run_logs.METRICS`.
 
     Returns:
         dict: ``seeds``, their number; ``ratio`` of the means and ``ratio_interval``;

@@ -1,6 +1,5 @@
 """What is kept of a training: metrics by epoch, losses, cost, and where it ran."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,14 @@ from ..benchmark.environment import describe_environment
 from ..datasets.pipelines import pipeline_steps, resized_to
 from ..errors import ConfigError
 from ..flops.counter import count_flops
+from ..run_logs import (
+    METRICS,
+    evaluations_of,
+    last_by_step,
+    read_test_log,
+    read_training_log,
+)
 from .grid import Cell
-
-METRICS = {
-    "AP": "coco/bbox_mAP",
-    "AP50": "coco/bbox_mAP_50",
-    "AP75": "coco/bbox_mAP_75",
-    "APs": "coco/bbox_mAP_s",
-    "APm": "coco/bbox_mAP_m",
-    "APl": "coco/bbox_mAP_l",
-}
-"""Our names of COCO's metrics, and mmdet's."""
 
 
 def record_of(
@@ -52,11 +48,9 @@ def record_of(
         ConfigError: there is no evaluation in the logs, or the images are not resized.
     """
     cfg = cell.read_config()
-    lines = log_lines(work_dir)
-    evaluations = last_by_step(lines, METRICS["AP"])
+    lines = read_training_log(work_dir)
+    evaluations = last_by_step(evaluations_of(lines, work_dir), METRICS["AP"])
     by_epoch = [{"epoch": line["step"], **_metrics_of(line)} for line in evaluations]
-    if not by_epoch:
-        raise ConfigError(f"{work_dir} has no evaluation in its logs")
     register_all_modules(init_default_scope=True)
     image_shape = _image_shape(cfg)
     counts = count_flops(cfg, image_shape)
@@ -104,16 +98,11 @@ def retest_record_of(
     Raises:
         ConfigError: there is no evaluation in the logs.
     """
-    lines = [
-        json.loads(file.read_text()) for file in sorted(Path(work_dir).glob("*/*.json"))
-    ]
-    evaluations = [line for line in lines if METRICS["AP"] in line]
-    if not evaluations:
-        raise ConfigError(f"{work_dir} has no evaluation in its logs")
+    found = evaluations_of(read_test_log(work_dir), work_dir)[-1]
     return {
         **{name: trained[name] for name in ("model", "data", "seed")},
-        **_metrics_of(evaluations[-1]),
-        "by_class": _by_class(evaluations[-1]),
+        **_metrics_of(found),
+        "by_class": _by_class(found),
         "encoder_gflops": trained["encoder_gflops"],
         "options": options,
         "environment": describe_environment(torch.device(get_device())),
@@ -137,18 +126,6 @@ def _by_class(line: dict[str, Any]) -> dict[str, float | None]:
         for key, number in line.items()
         if key.endswith("_precision")
     }
-
-
-def log_lines(work_dir: str | Path) -> list[dict[str, Any]]:
-    """All that mmengine logged; an interrupted training left several files."""
-    files = sorted(Path(work_dir).glob("*/vis_data/scalars.json"))
-    return [json.loads(line) for file in files for line in file.open()]
-
-
-def last_by_step(lines: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    """Lines that have the key; what an interruption repeated counts once."""
-    by_step = {line["step"]: line for line in lines if key in line}
-    return [by_step[step] for step in sorted(by_step)]
 
 
 def _image_shape(cfg: Config) -> tuple[int, int]:

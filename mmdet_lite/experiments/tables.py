@@ -8,9 +8,9 @@ from typing import Any
 from ..benchmark.measurement import load_measurement
 from ..errors import ConfigError
 from ..markdown import markdown_table
+from ..run_logs import METRICS
 from .comparison import Run, keeps, select
 from .errors import KINDS
-from .record import METRICS
 
 
 def table(

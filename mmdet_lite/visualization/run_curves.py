@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from ..datasets.class_names import classes_of_config
 from ..errors import ConfigError
-from ..experiments.record import METRICS, last_by_step, log_lines
+from ..run_logs import METRICS, last_by_step, read_training_log
 
 NO_RESULTS = (
     "no precision-recall curves: {work_dir} holds no *.bbox.json, which a test leaves "
@@ -46,7 +46,7 @@ def plot_run(work_dir: str | Path, path: str | Path) -> list[str]:
     if Path(path).suffix.removeprefix(".") not in known:
         raise ConfigError(f"{path} should end in one of .{', .'.join(known)}")
     work_dir = Path(work_dir)
-    lines = log_lines(work_dir)
+    lines = read_training_log(work_dir)
     losses = last_by_step(lines, "loss")
     if not losses:
         raise ConfigError(

@@ -11,13 +11,13 @@ from mmdet_lite.experiments.comparison import keeps, load_runs
 from mmdet_lite.experiments.curves import plot_curves
 from mmdet_lite.experiments.errors import KINDS
 from mmdet_lite.experiments.page import fill_page
-from mmdet_lite.experiments.record import METRICS
 from mmdet_lite.experiments.tables import (
     table,
     table_of_classes,
     table_of_proposals,
     table_of_reruns,
 )
+from mmdet_lite.run_logs import METRICS
 
 
 def run(model, seed, ap, data="cells"):
