@@ -147,7 +147,9 @@ def test_a_batch_can_be_left_out(run_config, train, spoil):
     run_config.train_cfg.max_epochs = 1
     runner = train(run_config, hooks=[Spoil(spoil, {0}), Look()])
     assert runner.iter == 4
-    changed = {n for n in after if not torch.equal(before[n], after[n])}
+    names = {name for name, _ in runner.model.named_parameters()}
+    assert before.keys() == after.keys() == names
+    changed = {n for n in names if not torch.equal(before[n], after[n])}
     assert changed <= {"bbox_head.bias"}  # That is the test's doing.
     weights = runner.model.state_dict()
     assert all(torch.isfinite(value).all() for value in weights.values())
