@@ -19,6 +19,9 @@ from .products import products_of
 from .subjects import build_model, random_batch
 from .timing import Run, run_as, time_interleaved
 
+# Ground truth of each image.
+_NUM_OBJECTS = 14
+
 
 def measure_training(
     cfg: Config,
@@ -27,7 +30,6 @@ def measure_training(
     device: torch.device,
     repeats: int,
     stock_type: str | None = None,
-    num_objects: int = 14,
 ) -> list[dict[str, Any]]:
     """Time a training iteration on the reference operator and on the best one.
 
@@ -43,7 +45,6 @@ def measure_training(
         repeats: counted runs.
         stock_type: ``model.type`` that turns the config into mmdet's own model, which
             then runs too, as mmdet runs it.
-        num_objects: ground truth of each image.
 
     Returns:
         list: a row for each: time, the time of its products alone
@@ -58,7 +59,7 @@ def measure_training(
     ]
     if stock_type is not None:
         cases.insert(0, (f"{stock_type} of mmdet", stock_type, "reference"))
-    sizes = (image_shape, batch, device, num_objects)
+    sizes = (image_shape, batch, device)
     builders = {
         name: partial(_prepare_training, cfg, case_type, backend, *sizes)
         for name, case_type, backend in cases
@@ -101,7 +102,6 @@ def _prepare_training(
     image_shape: tuple[int, int],
     batch: int,
     device: torch.device,
-    num_objects: int,
 ) -> tuple[BaseModel, Run]:
     cfg = deepcopy(cfg)
     cfg.model.type = model_type
@@ -118,7 +118,6 @@ def _prepare_training(
         cfg.model.bbox_head.num_classes,
         image_shape,
         batch,
-        num_objects,
     )
     return model, partial(run_as, step, backend == "auto", False, device.type)
 
@@ -129,10 +128,9 @@ def _training_step(
     num_classes: int,
     image_shape: tuple[int, int],
     batch: int,
-    num_objects: int,
 ) -> Callable[[], None]:
     data = random_batch(
-        model, image_shape, batch, True, num_classes=num_classes, items=num_objects
+        model, image_shape, batch, True, num_classes=num_classes, items=_NUM_OBJECTS
     )
     wrapper = build_optim_wrapper(model, deepcopy(optim_wrapper))
 

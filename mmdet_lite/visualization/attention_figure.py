@@ -22,7 +22,6 @@ _QUERY = "#0a58ca"
 
 def draw_attention(
     panels: Sequence[AttentionPanel],
-    columns: int | None = None,
     beside: int = 1,
     whole: bool = False,
 ) -> "Figure":
@@ -33,7 +32,6 @@ def draw_attention(
 
     Args:
         panels: one for each query and model.
-        columns: panels of a row; None for as many as fit.
         beside: so many panels in turn are of one query, in several models; they show
             the same part of the image.
         whole: the whole image instead of the part where samples are.
@@ -45,8 +43,7 @@ def draw_attention(
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    if columns is None:
-        columns = min(len(panels), 3 if beside == 1 else beside)
+    columns = min(len(panels), 3 if beside == 1 else beside)
     rows = -(-len(panels) // columns)
     height, width = np.max([panel.image.shape[:2] for panel in panels], axis=0)
     # Wide and tall images get the same area, but there must be room for the texts.

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet.registry import METRICS
+from mmengine import fileio
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook, Hook
@@ -162,13 +163,19 @@ def a_disk_that_can_fill():
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_leaves_the_file_that_was_there(tmp_path):
+def put_text(path, content):
+    """Write as mmengine does with ``backend_args=dict(backend="durable")``."""
+    fileio.put_text(content.decode(), path, backend_args={"backend": "durable"})
+
+
+@pytest.mark.parametrize("write", [durable.write_durably, put_text])
+def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, write):
     path = tmp_path / "checkpoint.pth"
-    durable.write_durably(path, b"old")
+    write(path, b"old")
     with a_disk_that_can_fill() as fill:
         fill(100)
         with pytest.raises(OSError, match="too large"):
-            durable.write_durably(path, bytes(1000))
+            write(path, bytes(1000))
     assert os.listdir(tmp_path) == ["checkpoint.pth"]
     assert path.read_bytes() == b"old"
 
