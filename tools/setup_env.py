@@ -7,6 +7,7 @@ the Python or this script has changed.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib.util
 import os
@@ -17,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -315,8 +316,15 @@ def set_up() -> None:
     print("The environment is ready: .venv/bin/python")
 
 
-def main() -> int:
-    """Set up the checkout that this file lies in."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Set up the checkout that this file lies in.
+
+    Args:
+        arguments: of the command line, which takes none but ``--help``.
+    """
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args(arguments)
     try:
         set_up()
     except (SetupError, OSError) as error:
@@ -328,4 +336,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

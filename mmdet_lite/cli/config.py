@@ -34,12 +34,18 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that changes a config."""
+def add_config_options(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    """Add the argument that changes a config.
+
+    Args:
+        parser: it is changed.
+        required: whether the command is of no use without.
+    """
     parser.add_argument(
         "--cfg-options",
         nargs="+",
         action=_KeyValueAction,
+        required=required,
         metavar="KEY=VALUE",
         help="override settings of the config, for example model.type=LiteDINO; "
         'lists as KEY="[a,b]" or KEY=a,b',

@@ -83,6 +83,17 @@ CONFIG = "configs/lite_detr/lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
             [CONFIG, "--json", "/proc/nowhere/a.json"],
             "error: --json /proc/nowhere",
         ),
+        (
+            "experiments/retest",
+            ["grid.yml", "runs", "--cfg-options", "foo"],
+            "error: --cfg-options takes KEY=VALUE, but got 'foo'",
+        ),
+        ("experiments/retest", ["grid.yml", "runs"], "required: --cfg-options"),
+        (
+            "experiments/retest",
+            ["grid.yml", "runs", "--threads", "0", "--cfg-options", "a=b"],
+            "argument --threads: a whole",
+        ),
         ("train", [CONFIG, "--resume", "nowhere.pth"], "error: the checkpoint does"),
         ("train", [CONFIG, "--work-dir", "/proc/nowhere"], "error: --work-dir /proc"),
         ("train", [CONFIG, "--launcher", "pytorch"], "error: --launcher pytorch needs"),

@@ -10,9 +10,7 @@ of these must still lie in the work dir.
 
 import argparse
 
-from mmengine.config import DictAction
-
-from mmdet_lite.cli import exit_on_config_error
+from mmdet_lite.cli import add_config_options, exit_on_config_error, positive_int
 from mmdet_lite.experiments.grid import read_grid
 from mmdet_lite.experiments.run import retest_grid
 
@@ -27,15 +25,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--work-dir", default="work_dirs/experiments", help="folder of the trainings"
     )
-    parser.add_argument("--threads", type=int, help="processor threads of a test")
     parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        required=True,
-        metavar="KEY=VALUE",
-        help="settings to test with",
+        "--threads", type=positive_int, help="processor threads of a test"
     )
+    add_config_options(parser, required=True)
     return parser.parse_args()
 
 
