@@ -186,7 +186,11 @@ def test_cocos_format_is_none_of_these_layouts(digits_root):
 
 @pytest.mark.parametrize(
     ("module", "message"),
-    [(None, "is missing"), (SimpleNamespace(__version__="0.25.1"), r"is 0\.25\.1")],
+    [
+        (None, "is missing"),
+        (SimpleNamespace(__version__="0.25.1"), r"is 0\.25\.1"),
+        (SimpleNamespace(__version__="0.32.0"), r"is 0\.32\.0"),
+    ],
 )
 def test_a_supervision_that_will_not_do_is_named(
     digits_root, tmp_path, monkeypatch, module, message

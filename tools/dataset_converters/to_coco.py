@@ -4,9 +4,10 @@
     python tools/dataset_converters/check_data.py --data-root data/mine_coco
 
 Finds the sets, says what is wrong with label files and pictures, writes train.json,
-val.json and images/ through supervision (pip install supervision), and checks what it
-wrote. Ends with status 0 where nothing is wrong, 1 where something is, 2
-where it cannot be told.
+val.json and images/ through supervision, and checks what it wrote. Ends with status 0
+where nothing is wrong, 1 where something is, 2 where it cannot be told.
+
+    pip install "supervision>=0.31.2,<0.32"
 """
 
 import argparse

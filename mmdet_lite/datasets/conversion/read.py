@@ -15,7 +15,9 @@ from .reader import LabelReader
 if TYPE_CHECKING:
     from supervision import DetectionDataset
 
-_SUPERVISION = "0.31.2"
+# Older ones move the far edge of Pascal VOC's boxes as well. Newer ones may have moved
+# the functions that read label files, which supervision does not export.
+_SUPERVISION = ("0.31.2", "0.32")
 
 
 @dataclass
@@ -117,12 +119,12 @@ def _require_supervision() -> None:
         from supervision import __version__ as version
     except ImportError:
         version = "0"
-    # Older ones move the far edge of Pascal VOC's boxes as well.
-    if digit_version(version) < digit_version(_SUPERVISION):
+    least, below = _SUPERVISION
+    if not digit_version(least) <= digit_version(version) < digit_version(below):
         found = "is missing" if version == "0" else f"is {version}"
         raise ConfigError(
             f"the conversion needs supervision, which {found}: "
-            f"pip install 'supervision>={_SUPERVISION}'"
+            f"pip install 'supervision>={least},<{below}'"
         )
 
 
