@@ -17,13 +17,10 @@ from typing import Any
 import torch
 from gpu_limits import CARDS, MULTIPROCESSORS, occupancy, traffic_of
 
-from mmdet_lite.benchmark.environment import (
-    describe_environment,
-    require_commit,
-    versions_of,
-)
+from mmdet_lite.benchmark.environment import require_commit, versions_of
 from mmdet_lite.benchmark.measurement import (
     conditions_of,
+    describe_run,
     load_measurement,
     save_measurement,
 )
@@ -141,14 +138,15 @@ def expected_table(expected: dict[str, Any], measured: dict[str, Any]) -> str:
     )
     threads = sorted({kernel["threads"] for kernel in kernels})
     shape = "×".join(map(str, expected["image_shape"]))
-    versions = ", ".join(f"{k} {v}" for k, v in expected["versions"].items())
+    environment = expected["environment"]
+    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
     return (
         f"{markdown_table(header, lines)}\n\n"
         f"*Computed, but for the last column: image {shape}, batch "
         f"{expected['batch']}, a query a token. All kernels: {spilled} "
         f"bytes spilled, {shared} of shared memory, "
         f"{', '.join(map(str, threads))} threads a block. {versions}; commit "
-        f"{expected['commit'] or 'unknown'}; `{expected['command']}`. Measured: "
+        f"{environment['commit'] or 'unknown'}; `{expected['command']}`. Measured: "
         f"{conditions_of(measured['environment'])}; `{measured['command']}`.*\n"
     )
 
@@ -209,7 +207,8 @@ def main() -> None:
         return
     with exit_on_config_error():
         require_commit(args.file, ROOT)
-    commit = describe_environment(torch.device("cpu"))["commit"]
+    run = describe_run(torch.device("cpu"))
+    run["environment"]["versions"].update(versions_of(["triton"]))
     example = example_arguments(IMAGE_SHAPE, batch=BATCH)
     rows = [
         compile_call(
@@ -221,11 +220,9 @@ def main() -> None:
         args.file,
         {
             "kind": "gpu expectations",
-            "command": f"python .dev_scripts/gpu_expectations.py compile {args.file}",
+            **run,
             "image_shape": IMAGE_SHAPE,
             "batch": BATCH,
-            "versions": versions_of(["torch", "triton"]),
-            "commit": commit,
             "rows": rows,
         },
     )

@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 import torch
 
-from mmdet_lite.benchmark.measurement import save_measurement
+from mmdet_lite.benchmark.measurement import describe_run, save_measurement
 from mmdet_lite.benchmark.timing import time_interleaved
 from mmdet_lite.ops import functional
 from mmdet_lite.ops.backends import triton as backend
@@ -161,8 +161,9 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="where to write all rows")
     parser.add_argument("--repeats", type=int, default=20)
     args = parser.parse_args()
+    run = describe_run(DEVICE)
     rows = measure(args.repeats)
-    save_measurement(args.file, rows)
+    save_measurement(args.file, {**run, "rows": rows})
     names = ("operator", "dtype", "batch", "num_queries", "direction")
     rows.sort(key=lambda row: tuple(row[name] for name in names))
     for case, group in itertools.groupby(

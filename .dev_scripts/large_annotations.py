@@ -25,8 +25,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from torch import distributed
 
-from mmdet_lite.benchmark.environment import describe_environment
-from mmdet_lite.benchmark.measurement import save_measurement
+from mmdet_lite.benchmark.measurement import describe_run, save_measurement
 from mmdet_lite.cli import check_data, positive_int
 from mmdet_lite.runtime.memory import read_peak_memory, reset_peak_memory
 
@@ -141,10 +140,10 @@ def main() -> None:
         path = Path(folder, "train.json")
         write_annotations(path)
         measurement = {
+            **describe_run(torch.device("cpu")),
             "bytes": path.stat().st_size,
             "images": NUM_IMAGES,
             "annotations": NUM_ANNOTATIONS,
-            "environment": describe_environment(torch.device("cpu")),
             "runs": {
                 kind: load_in_processes(path, kind, args.processes) for kind in KINDS
             },

@@ -17,8 +17,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
 
-from mmdet_lite.benchmark.environment import describe_environment
-from mmdet_lite.benchmark.measurement import save_measurement
+from mmdet_lite.benchmark.measurement import describe_run, save_measurement
 from mmdet_lite.cli import read_config
 from mmdet_lite.model_config import without_pretrained_weights
 from mmdet_lite.runtime import keep_freed_memory
@@ -62,16 +61,14 @@ def main() -> None:
     )
     parser.add_argument("out", type=Path, help="JSON file to write")
     args = parser.parse_args()
+    run = describe_run(torch.device("cpu"))
     processes = multiprocessing.get_context("spawn")
     rows = []
     for case in CASES:
         with processes.Pool(1) as pool:
             rows.append(pool.apply(measure, (case,)))
         print(rows[-1], flush=True)
-    save_measurement(
-        args.out,
-        {"environment": describe_environment(torch.device("cpu")), "rows": rows},
-    )
+    save_measurement(args.out, {**run, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
+import torch
 from mmdet.utils import register_all_modules
 from zoo import configs_of, read_zoo
 from zoo_measurements import measure_complexity, read_training
@@ -19,7 +20,11 @@ from zoo_page import write_zoo
 from zoo_plot import draw_published
 
 import mmdet_lite  # noqa: F401  (registers its modules)
-from mmdet_lite.benchmark.measurement import load_measurement, save_measurement
+from mmdet_lite.benchmark.measurement import (
+    describe_run,
+    load_measurement,
+    save_measurement,
+)
 from mmdet_lite.cli import exit_on_config_error
 from mmdet_lite.errors import ConfigError
 
@@ -82,6 +87,8 @@ def count(names: list[str], image_shape: tuple[int, int]) -> None:
     save_measurement(
         path,
         {
+            # Of the last that counted, maybe a part of them.
+            **describe_run(torch.device("cpu")),
             "image_shape": list(image_shape),
             "complexity": {name: counts[name] for name in every if name in counts},
         },

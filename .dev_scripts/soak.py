@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from breakable_training import (
     INTERVAL,
     ITERATIONS,
@@ -31,7 +32,7 @@ from breakable_training import (
     state_of,
 )
 
-from mmdet_lite.benchmark.measurement import save_measurement
+from mmdet_lite.benchmark.measurement import describe_run, save_measurement
 from mmdet_lite.checkpoint.local_file import UnreadableCheckpointError
 from mmdet_lite.checkpoint.resumable import LAST_CHECKPOINT
 from mmdet_lite.cli import positive_int
@@ -264,6 +265,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=positive_int, default=3, help="of a training")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
     args = parser.parse_args()
+    run = describe_run(torch.device("cpu"))
     with TemporaryDirectory() as folder:
         start = told = time.monotonic()
         soak = Soak(Path(folder), args.epochs, args.seed)
@@ -279,6 +281,7 @@ def main() -> None:
                     flush=True,
                 )
     result = {
+        **run,
         "minutes": round((time.monotonic() - start) / 60, 1),
         "seed": args.seed,
         "iterations": soak.iterations,

@@ -14,8 +14,6 @@ GPU it measures the GPU's backends by itself.
 """
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +23,9 @@ from mmengine.device import get_device
 from mmengine.logging import MMLogger
 
 from mmdet_lite.benchmark.accuracy import measure_accuracy
-from mmdet_lite.benchmark.environment import (
-    describe_environment,
-    require_commit,
-    versions_of,
-)
+from mmdet_lite.benchmark.environment import require_commit, versions_of
 from mmdet_lite.benchmark.measurement import (
+    describe_run,
     load_measurement,
     markdown_of,
     measurement_path,
@@ -321,7 +316,8 @@ def measure(args: argparse.Namespace) -> None:
         keep_freed_memory()
     if args.bfloat16 or not timed:
         warn_of_slow_autocast(device.type)
-    environment = describe_environment(device)
+    run = describe_run(device)
+    environment = run["environment"]
     with exit_on_config_error():
         if args.give_memory_back and args.optimize:
             raise ConfigError("--optimize keeps freed memory, --give-memory-back not")
@@ -332,12 +328,7 @@ def measure(args: argparse.Namespace) -> None:
         rows = args.measure(args, device)
     packages = sorted({row.get("package") for row in rows} - {None})
     environment["versions"].update(versions_of(packages))
-    measurement = {
-        "kind": args.command,
-        "command": f"python tools/benchmark.py {shlex.join(sys.argv[1:])}",
-        "environment": environment,
-        "rows": rows,
-    }
+    measurement = {"kind": args.command, **run, "rows": rows}
     if timed:
         measurement |= {
             "image_shape": list(args.shape),

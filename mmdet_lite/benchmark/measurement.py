@@ -1,14 +1,20 @@
 """Keep a measurement in a file, and lay it out as a table."""
 
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..checkpoint.durable import write_durably
 from ..errors import ConfigError
 from ..markdown import markdown_table
 from ..run_logs import METRICS
-from .environment import machine_slug
+from .environment import describe_environment, machine_slug
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def measurement_path(given: str | Path, kind: str, environment: dict[str, Any]) -> Path:
@@ -27,6 +33,26 @@ def measurement_path(given: str | Path, kind: str, environment: dict[str, Any]) 
     if given.suffix == ".json":
         return given
     return given / f"{kind}-{machine_slug(environment)}.json"
+
+
+def describe_run(device: torch.device) -> dict[str, Any]:
+    """What a measurement says of the run that makes it.
+
+    Args:
+        device: what is measured on.
+
+    Returns:
+        dict: ``command`` that started this process, its script as a path from the root
+        of the repository; ``environment``, see
+        :func:`~mmdet_lite.benchmark.environment.describe_environment`.
+    """
+    script = Path(sys.argv[0]).resolve()
+    if script.is_relative_to(_REPOSITORY):
+        script = script.relative_to(_REPOSITORY)
+    return {
+        "command": shlex.join(["python", str(script), *sys.argv[1:]]),
+        "environment": describe_environment(device),
+    }
 
 
 def save_measurement(path: str | Path, measurement: Any) -> None:

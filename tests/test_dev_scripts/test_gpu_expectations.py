@@ -116,8 +116,7 @@ def test_the_table_says_what_the_file_says():
         "command": "python it",
         "image_shape": [800, 1066],
         "batch": 4,
-        "versions": {"triton": "3"},
-        "commit": None,
+        "environment": {"versions": {"triton": "3"}, "commit": None},
         "rows": [
             {
                 "operator": "plain",

@@ -1,18 +1,23 @@
 """What is followed of a model's layers tells the known from the unknown."""
 
+import json
+import os
+
 import pytest
+from python_process import run_python
 
 from mmdet_lite.cli import read_config
 from mmdet_lite.experiments.follow import COLUMNS, follow
+
+CONFIG = "configs/lite_detr/lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
 
 
 @pytest.fixture
 def config(repository, digits_root, monkeypatch):
     monkeypatch.setenv("DIGITS_ROOT", str(digits_root))
-    name = "lite-dino_h3l1-2p1x3_r18_1xb4-3e_digits.py"
 
     def read(**options):
-        cfg = read_config(str(repository / "configs" / "lite_detr" / name), options)
+        cfg = read_config(str(repository / CONFIG), options)
         cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
         cfg.model.decoder.num_layers = 1
         return cfg
@@ -47,3 +52,23 @@ def test_plain_and_uniform_attention_start_without_a_preference(config):
         for row in follow(cfg, batches=1):
             assert row["entropy"] == pytest.approx(1, abs=1e-4)
             assert row["weight_outside"] == pytest.approx(row["outside"], abs=1e-4)
+
+
+def test_the_command_keeps_what_it_prints_and_where_it_ran(
+    repository, digits_root, tmp_path
+):
+    file = tmp_path / "follow.json"
+    result = run_python(
+        *("tools/experiments/follow.py", CONFIG, "--batches", 1, "--json", file),
+        *("--cfg-options", "train_dataloader.num_workers=0"),
+        *("train_dataloader.persistent_workers=False", "model.decoder.num_layers=1"),
+        cwd=repository,
+        env={**os.environ, "DIGITS_ROOT": str(digits_root)},
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    kept = json.loads(file.read_text())
+    assert kept["command"].startswith(f"python tools/experiments/follow.py {CONFIG} ")
+    assert kept["environment"]["device"] == "cpu"
+    layers = [row["layer"] for row in kept["layers"]]
+    assert len(layers) == 7
+    assert [line.split()[0] for line in result.stdout.splitlines()[-7:]] == layers

@@ -11,8 +11,6 @@ is too far.
 """
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,8 @@ from mmdet.utils import register_all_modules
 from mmengine.logging import MMLogger
 
 import mmdet_lite  # noqa: F401  (registers its modules)
-from mmdet_lite.benchmark.environment import describe_environment, require_commit
-from mmdet_lite.benchmark.measurement import save_measurement
+from mmdet_lite.benchmark.environment import require_commit
+from mmdet_lite.benchmark.measurement import describe_run, save_measurement
 from mmdet_lite.cli import (
     add_model_arguments,
     exit_on_config_error,
@@ -147,7 +145,7 @@ def main() -> None:
     if args.json:
         measurement = {
             "kind": "export",
-            "command": f"python tools/deployment/export.py {shlex.join(sys.argv[1:])}",
+            **describe_run(torch.device("cpu")),
             "model": description.model,
             "name": args.name or Path(args.config).stem,
             "format": args.format,
@@ -156,7 +154,6 @@ def main() -> None:
             "trace_shape": description.trace_shape,
             "bytes": size,
             "min_score": MIN_SCORE,
-            "environment": describe_environment(torch.device("cpu")),
             "rows": rows,
         }
         save_measurement(args.json, measurement)

@@ -12,10 +12,12 @@ of error were mended: wrong class, place, both, duplicates, background, missed o
 import argparse
 from pathlib import Path
 
+import torch
 from mmdet.utils import register_all_modules
+from mmengine.device import get_device
 
 import mmdet_lite  # noqa: F401  (registers its modules)
-from mmdet_lite.benchmark.measurement import save_measurement
+from mmdet_lite.benchmark.measurement import describe_run, save_measurement
 from mmdet_lite.checkpoint.files import require_checkpoint
 from mmdet_lite.cli import (
     add_model_arguments,
@@ -54,6 +56,7 @@ def main() -> None:
         print(f"{name:>16}: {errors['cost'][kind]:.1f}")
     if args.json:
         measurement = {
+            **describe_run(torch.device(get_device())),
             "config": args.config,
             "options": args.cfg_options,
             "checkpoint": Path(args.checkpoint).name,

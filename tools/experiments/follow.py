@@ -12,11 +12,12 @@ how much it changes the tokens and which gradient reaches them.
 import argparse
 from pathlib import Path
 
+import torch
 from mmdet.utils import register_all_modules
 from mmengine.logging import MMLogger
 
 import mmdet_lite  # noqa: F401  (registers its modules)
-from mmdet_lite.benchmark.measurement import save_measurement
+from mmdet_lite.benchmark.measurement import describe_run, save_measurement
 from mmdet_lite.checkpoint.files import require_checkpoint
 from mmdet_lite.cli import (
     add_model_arguments,
@@ -69,6 +70,7 @@ def main() -> None:
         print(f"{row['layer']:20}", *(f"{cell:>14}" for cell in cells))
     if args.json:
         measurement = {
+            **describe_run(torch.device("cpu")),
             "config": args.config,
             "options": args.cfg_options,
             "checkpoint": args.checkpoint and Path(args.checkpoint).name,
