@@ -9,11 +9,11 @@ or <!-- memory: FILE --> and <!-- end -->, FILE relative to the page.
 from pathlib import Path
 from typing import Any
 
-from mmdet_lite.benchmark.measurement import load_measurement
+from mmdet_lite.benchmark.measurement import conditions_of, load_measurement
 from mmdet_lite.markdown import fill_blocks, markdown_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
-_COUNTS = (1, 50, 100, 200, 300, 500, 700, 900)
+_COUNTS = (1, 50, 100, 200, 300, 500, 700, 1000)
 
 
 def soak_table(soak: dict[str, Any]) -> str:
@@ -54,16 +54,15 @@ def soak_table(soak: dict[str, Any]) -> str:
             f"{soak['tensors']} tensors of the undisturbed training, bit for bit. "
             "Lost: nothing."
         )
-    return (
-        f"{text} {found}\n\n{markdown_table(['fault', 'injected', 'survived'], rows)}\n"
-    )
+    table = markdown_table(["fault", "injected", "survived"], rows)
+    return f"{text} {found}\n\n{table}\n{_conditions(soak)}"
 
 
 def memory_table(memory: dict[str, Any]) -> str:
     """What a process held after so many images, run by run.
 
     Args:
-        memory: ``runs``, by name the lines of ``.dev_scripts/steady_memory.py``.
+        memory: content of the file that ``.dev_scripts/steady_memory.py`` writes.
 
     Returns:
         str: a table, in Markdown.
@@ -75,7 +74,8 @@ def memory_table(memory: dict[str, Any]) -> str:
             [f"{name}, {kind}", *(str(by_count[count][kind]) for count in _COUNTS)]
             for kind in ("allocated", "resident")
         ]
-    return f"{markdown_table(['MiB after images', *map(str, _COUNTS)], rows)}\n"
+    table = markdown_table(["MiB after images", *map(str, _COUNTS)], rows)
+    return f"{table}\n{_conditions(memory)}"
 
 
 def need_table(measurement: dict[str, Any]) -> str:
@@ -98,7 +98,7 @@ def need_table(measurement: dict[str, Any]) -> str:
         for row in measurement["rows"]
     ]
     header = ["model", "image", "tensors, said, MiB", "process grew by, MiB", "ratio"]
-    return f"{markdown_table(header, rows)}\n"
+    return f"{markdown_table(header, rows)}\n{_conditions(measurement)}"
 
 
 def annotations_table(measurement: dict[str, Any]) -> str:
@@ -125,11 +125,20 @@ def annotations_table(measurement: dict[str, Any]) -> str:
     header = ["data set", "process", "check, s", "load, s", "grew by, MiB"]
     return (
         f"{measurement['annotations']:,} annotations of {measurement['images']:,} "
-        f"images, {measurement['bytes'] / 1e6:.0f} MB; "
-        f"{measurement['environment']['processor']}, "
+        f"images, {measurement['bytes'] / 1e6:.0f} MB, on "
         f"{measurement['environment']['cores']} cores:\n\n"
-        f"{markdown_table(header, rows)}\n"
+        f"{markdown_table(header, rows)}\n{_conditions(measurement)}"
     )
+
+
+def _conditions(measurement: dict[str, Any]) -> str:
+    """Where it was measured and by what; older files do not say it all."""
+    known = []
+    if "environment" in measurement:
+        known.append(conditions_of(measurement["environment"]))
+    if "command" in measurement:
+        known.append(f"`{measurement['command']}`")
+    return f"\n*{'; '.join(known)}.*\n" if known else ""
 
 
 def fill_page(page: Path) -> None:

@@ -1,7 +1,9 @@
 """The page says what the soak run left, losses first."""
 
 import json
+import shutil
 
+import torch
 from reliability_page import (
     annotations_table,
     fill_page,
@@ -9,6 +11,9 @@ from reliability_page import (
     need_table,
     soak_table,
 )
+
+from mmdet_lite.benchmark.environment import describe_environment
+from mmdet_lite.benchmark.measurement import conditions_of
 
 SOAK = {
     "minutes": 30.04,
@@ -52,14 +57,35 @@ def test_the_page_is_written_anew(tmp_path):
     assert page.read_text() == once
 
 
+def test_the_page_shows_the_files(repository, tmp_path):
+    docs = shutil.copytree(repository / "docs", tmp_path / "docs")
+    page = docs / "reliability.md"
+    written = page.read_text()
+    fill_page(page)
+    assert page.read_text() == written
+
+
 def test_memory_is_shown_run_by_run():
     lines = [
         {"images": count, "allocated": 5, "resident": count}
-        for count in (1, 50, 100, 200, 300, 500, 700, 900, 950)
+        for count in (1, 50, 100, 200, 300, 500, 700, 900, 1000)
     ]
     table = memory_table({"runs": {"as it is": lines}})
     assert "| as it is, allocated | 5 | 5 |" in table
     assert "| as it is, resident | 1 | 50 | 100 |" in table
+    assert table.endswith("| 700 | 1000 |\n")
+
+
+def test_a_table_says_where_and_by_what_it_was_measured_as_far_as_known():
+    row = {"model": "DINO", "shape": [800, 1066], "said": 2**30, "grown": 2**31}
+    alone = need_table({"rows": [row]})
+    assert alone.endswith(" |\n")
+    where = {"environment": describe_environment(torch.device("cpu"))}
+    known = need_table({"rows": [row], **where})
+    assert known == f"{alone}\n*{conditions_of(where['environment'])}.*\n"
+    known = need_table({"rows": [row], **where, "command": "python it"})
+    assert known.endswith("; `python it`.*\n")
+    assert soak_table({**SOAK, "command": "python it"}).endswith("\n*`python it`.*\n")
 
 
 def test_what_was_said_stands_beside_what_was_taken():
@@ -73,10 +99,10 @@ def test_each_process_of_a_run_has_a_row():
         "bytes": 415_600_000,
         "images": 118_287,
         "annotations": 860_001,
-        "environment": {"processor": "a processor", "cores": 2},
+        "environment": describe_environment(torch.device("cpu")) | {"cores": 2},
         "runs": {"kind": [first, {**first, "check_seconds": 0, "peak_bytes": 2**20}]},
     }
     table = annotations_table(measurement)
-    assert "860,001 annotations of 118,287 images, 416 MB; a processor" in table
+    assert "860,001 annotations of 118,287 images, 416 MB, on 2 cores:" in table
     assert "| kind | 0 | 10 | 20 | 3,072 |" in table
     assert "| kind | 1 | 0 | 20 | 1 |" in table
