@@ -296,7 +296,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
         )
     try:
         # OpenCV's own writing does not notice a full disk in every format.
-        path.write_bytes(content)
+        path.write_bytes(content.tobytes())
     except OSError as error:
         reason = error.strerror or error
         raise DeploymentError(f"{path} cannot be written: {reason}") from error
