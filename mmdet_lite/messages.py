@@ -3,6 +3,18 @@
 from collections.abc import Iterable
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, in one line: some libraries' run over many.
+
+    Args:
+        error: of any kind.
+
+    Returns:
+        str: its name where it says nothing.
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def first_few(texts: Iterable[str], limit: int) -> str:
     """List texts, and say by an ellipsis that there are more.
 

@@ -58,7 +58,7 @@ def read_test_log(work_dir: str | Path) -> list[dict[str, Any]]:
 def evaluations_of(
     lines: list[dict[str, Any]], work_dir: str | Path
 ) -> list[dict[str, Any]]:
-    """The lines of a log that hold COCO's metrics, at least one.
+    """The lines of a log that hold COCO's AP, at least one.
 
     Args:
         lines: of :func:`read_training_log` or :func:`read_test_log`.
@@ -69,17 +69,19 @@ def evaluations_of(
     """
     evaluations = [line for line in lines if METRICS["AP"] in line]
     if not evaluations:
-        raise ConfigError(f"{work_dir} has no evaluation in its logs")
+        raise ConfigError(
+            f"{work_dir} has no evaluation with {METRICS['AP']} in its logs"
+        )
     return evaluations
 
 
-def last_by_step(lines: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+def last_by_step(lines: list[dict[str, Any]], *keys: str) -> list[dict[str, Any]]:
     """The lines of a training that have a key, one a step, in the order of steps.
 
     Args:
         lines: of :func:`read_training_log`. What an interruption had repeated counts
             once, as it was the last time.
-        key: what they must have.
+        *keys: of which they must have one.
     """
-    by_step = {line["step"]: line for line in lines if key in line}
+    by_step = {line["step"]: line for line in lines if not line.keys().isdisjoint(keys)}
     return [by_step[step] for step in sorted(by_step)]

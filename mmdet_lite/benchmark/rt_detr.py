@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..messages import first_line
 
 RT_DETR = "rt-detr-r50"
 """Name of the subject."""
@@ -35,7 +36,7 @@ class RTDetr(nn.Module):
         except ImportError as error:
             raise ConfigError(
                 f"{RT_DETR} needs transformers: pip install 'transformers>=4.57,<5' "
-                f"({str(error).strip().splitlines()[0]})"
+                f"({first_line(error)})"
             ) from error
 
     def require_shape(self, image_shape: tuple[int, int]) -> None:

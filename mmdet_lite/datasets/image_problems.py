@@ -13,6 +13,7 @@ import mmcv
 from mmengine.utils import track_parallel_progress
 from PIL import Image
 
+from ..messages import first_line
 from .problems import (
     MISSING_FILE,
     OTHER_SIZE,
@@ -147,7 +148,7 @@ def _header_problem(
             size = image.size
             turned = _is_turned(image)
     except Exception as error:  # Of files of other kinds almost anything is raised.
-        return problem(UNREADABLE_FILE, f"cannot be read: {_first_line(error)}")
+        return problem(UNREADABLE_FILE, f"cannot be read: {first_line(error)}")
     if size[0] * size[1] > _MAX_PIXELS:
         return problem(
             UNREADABLE_FILE, f"is {size[0]}×{size[1]}: OpenCV reads up to 2^30 pixels"
@@ -193,7 +194,7 @@ def _decoding_problem(task: tuple[int, dict], reader: ImageReader) -> Problem | 
         with _any_number_of_pixels(), Image.open(path) as image:
             image.load()  # Some versions of OpenCV fill what is cut off with grey.
     except Exception as error:
-        return problem(UNREADABLE_FILE, f"cannot be read: {_first_line(error)}")
+        return problem(UNREADABLE_FILE, f"cannot be read: {first_line(error)}")
     if pixels is None:
         return problem(UNREADABLE_FILE, "cannot be read by OpenCV")
     if pixels.shape[:2] != (row["height"], row["width"]):
@@ -211,10 +212,6 @@ def _has_16_bits(path: str) -> bool:
     """Whether more than 8 bits a sample are in the file; asked of dark images only."""
     pixels = mmcv.imread(path, flag="unchanged")
     return pixels is not None and pixels.dtype.itemsize > 1
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import torch
 from torch._dynamo.exc import Unsupported
 
 from ..errors import ConfigError
+from ..messages import first_line
 from ..ops.dispatch import BackendUnavailableError, force_backend, select_backend
 from .description import Description
 from .module import DetectorModule, require_lite
@@ -52,10 +53,9 @@ def capture(
                 strict=True,
             )
         except Unsupported as error:
-            reason = str(error).strip().splitlines()[0]
             raise ConfigError(
                 f"PyTorch {torch.__version__} cannot capture the detector as one "
-                f"graph: {reason}; take that of requirements/tested.txt, or "
+                f"graph: {first_line(error)}; take that of requirements/tested.txt, or "
                 "--format onnx"
             ) from error
 

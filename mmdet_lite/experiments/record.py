@@ -36,7 +36,7 @@ def record_of(
 
     Returns:
         dict: ``model``, ``data``, ``seed``; the last epoch's metrics in per cent, None
-        where no box has that size or ``metric_items`` leaves it out; ``by_class``, its
+        where no box has that size or ``metric_items`` leaves it out, but for ``AP``; ``by_class``, its
         AP of each class where the evaluator is ``classwise``; ``epochs``; ``by_epoch``,
         the metrics after every epoch; ``losses``, pairs of iteration and loss;
         ``seconds`` in all, ``peak_memory`` of the host in bytes, ``threads``,
@@ -45,7 +45,7 @@ def record_of(
         ``params`` at that shape; ``environment``; ``config`` as text.
 
     Raises:
-        ConfigError: there is no evaluation in the logs, or the images are not resized.
+        ConfigError: there is no evaluation with AP in the logs, or the images are not resized.
     """
     cfg = cell.read_config()
     lines = read_training_log(work_dir)

@@ -3,6 +3,7 @@
 import torch
 
 from ..errors import ConfigError
+from ..messages import first_line
 
 
 def existing_device(name: str | torch.device) -> torch.device:
@@ -17,5 +18,6 @@ def existing_device(name: str | torch.device) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device {name} cannot be used: {reason}") from error
+        raise ConfigError(
+            f"--device {name} cannot be used: {first_line(error)}"
+        ) from error

@@ -53,7 +53,7 @@ def plot_run(work_dir: str | Path, path: str | Path) -> list[str]:
             f"{work_dir} holds no log of a training: no losses in "
             "*/vis_data/scalars.json"
         )
-    evaluations = last_by_step(lines, METRICS["AP"])
+    evaluations = last_by_step(lines, *METRICS.values())
     missing: list[str] = []
     panels: list[tuple[Callable[..., None], Any]] = [(_draw_losses, losses)]
     if evaluations:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ...errors import ConfigError
+from ...messages import first_line
 from ..problems import Problem, listed, shown
 from .files import (
     SPLITS,
@@ -86,7 +87,7 @@ def _description(file: Path, required: bool = False) -> dict[str, Any] | None:
         # Others of a folder need not be about the data.
         if not required and file.name != _DESCRIPTION:
             return None
-        raise ConfigError(f"{file} is no YAML: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{file} is no YAML: {first_line(error)}") from error
     if isinstance(content, dict) and "names" in content:
         return content
     if required:
