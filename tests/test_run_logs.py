@@ -48,5 +48,5 @@ def test_files_beside_the_log_of_a_test_are_none(tmp_path):
 def test_a_folder_without_an_evaluation_is_named(tmp_path):
     assert read_training_log(tmp_path) == read_test_log(tmp_path) == []
     for lines in ([], [{"loss": 1.0, "step": 1}]):
-        with pytest.raises(ConfigError, match=rf"{tmp_path} has no evaluation in"):
+        with pytest.raises(ConfigError, match=rf"{tmp_path} has no evaluation with"):
             evaluations_of(lines, tmp_path)
