@@ -38,10 +38,10 @@ def record_of(
         dict: ``model``, ``data``, ``seed``; the last epoch's metrics in per cent, None
         where no box has that size or ``metric_items`` leaves it out, but for ``AP``;
         ``by_class``, its AP of each class where the evaluator is ``classwise``;
-        ``epochs``; ``by_epoch``, the metrics after every epoch; ``losses``, pairs of iteration and loss;
-        ``seconds`` in all, ``peak_memory`` of the host in bytes, ``threads``,
-        ``interruptions``;
-        ``image_shape`` of the test images, ``gflops``, ``encoder_gflops`` and
+        ``epochs``; ``by_epoch``, the metrics after every epoch; ``losses``, pairs of
+        iteration and loss; ``seconds`` in all, ``peak_memory`` of the host in bytes,
+        ``threads``, ``interruptions``; ``image_shape`` of the test images, ``gflops``,
+        ``encoder_gflops`` and
         ``params`` at that shape; ``environment``; ``config`` as text.
 
     Raises:
