@@ -13,6 +13,15 @@ def provide_drawing(cfg: Config) -> None:
     if not hooks.get("visualization"):
         hook = {"type": "mmdet.DetVisualizationHook"}
         cfg.default_hooks = {**hooks, "visualization": hook}
+    provide_visualizer(cfg)
+
+
+def provide_visualizer(cfg: Config) -> None:
+    """Give a config the visualizer of mmdet, where it has none.
+
+    Args:
+        cfg: a whole config; it is changed.
+    """
     if not cfg.get("visualizer"):
         # mmengine's own, which there is where none is named, draws no boxes. Losses
         # and metrics are written through it as well.

@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from ..errors import ConfigError
 from ..type_names import type_name
-from .drawing import provide_drawing
+from .drawing import provide_drawing, provide_visualizer
 
 _TENSORBOARD = {"type": "TensorboardVisBackend"}
 
@@ -18,15 +18,14 @@ def log_to_tensorboard(cfg: Config) -> None:
         cfg: a whole config; it is changed.
 
     Raises:
-        ConfigError: the package is not installed, or the config has no visualizer.
+        ConfigError: the package is not installed.
     """
     if find_spec("tensorboard") is None:
         raise ConfigError(
             "--tensorboard needs a package that is not installed: "
             "pip install tensorboard"
         )
-    if not cfg.get("visualizer"):
-        raise ConfigError("--tensorboard needs a config with a visualizer")
+    provide_visualizer(cfg)
     # The visualizer has a list of its own by now; the other is what configs built on
     # this one would read.
     for owner in (cfg, cfg.visualizer):

@@ -54,9 +54,15 @@ def test_a_config_that_names_nothing_to_draw_with_gets_it(hooks):
     assert cfg.visualizer.vis_backends == [{"type": "LocalVisBackend"}]
 
 
-def test_configs_without_what_it_takes_are_refused(cfg, monkeypatch):
+def test_tensorboard_comes_to_a_config_without_a_visualizer(monkeypatch):
+    monkeypatch.setattr(watch, "find_spec", lambda name: name)
+    cfg = Config({"visualizer": None})
+    log_to_tensorboard(cfg)
+    assert cfg.visualizer.type == "mmdet.DetLocalVisualizer"
+    kinds = [backend["type"] for backend in cfg.visualizer.vis_backends]
+    assert kinds == ["LocalVisBackend", "TensorboardVisBackend"]
+
+
+def test_an_interval_that_is_none_is_refused(cfg):
     with pytest.raises(ConfigError, match="--draw-validation must be at least 1"):
         draw_validation(cfg, 0)
-    monkeypatch.setattr(watch, "find_spec", lambda name: name)
-    with pytest.raises(ConfigError, match="needs a config with a visualizer"):
-        log_to_tensorboard(Config({}))
