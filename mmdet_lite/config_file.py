@@ -50,7 +50,7 @@ def require_test_set(
     if lacking:
         raise ConfigError(
             f"{cfg.filename or 'the config'} has no test set: it needs "
-            f"{' and '.join(lacking)}"
+            f"{', '.join(lacking)}"
         )
 
 

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from pycocotools.coco import COCO
 
+from ..config_file import require_test_set
 from ..engine import check_fit
 from ..errors import ConfigError
 from ..type_names import type_name
@@ -31,18 +32,19 @@ def measure_errors(cfg: Config, checkpoint: str | Path) -> dict[str, Any]:
     mmdet's modules must be registered.
 
     Args:
-        cfg: a whole config, whose test set is in COCO's format.
+        cfg: a whole config, whose test set is in COCO's format; it is changed.
         checkpoint: its weights.
 
     Returns:
         dict: as :func:`break_down`.
 
     Raises:
-        ConfigError: the test evaluator is not one ``CocoMetric``, the checkpoint does
-            not fit, or as :func:`break_down`.
+        ConfigError: there is no test set, its evaluator is not one ``CocoMetric``, the
+            checkpoint does not fit, or as :func:`break_down`.
     """
     _tide()  # Missed now rather than after the test.
-    evaluator = cfg.get("test_evaluator")
+    require_test_set(cfg)
+    evaluator = cfg.test_evaluator
     if type_name(evaluator) != "CocoMetric":
         raise ConfigError("test_evaluator must be one CocoMetric to break errors down")
     with TemporaryDirectory() as folder:

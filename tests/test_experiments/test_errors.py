@@ -4,6 +4,7 @@ import json
 
 import pytest
 from mmdet.evaluation import CocoMetric
+from mmengine.config import Config
 
 from mmdet_lite.cli import read_config
 from mmdet_lite.errors import ConfigError
@@ -88,3 +89,9 @@ def test_only_cocos_evaluator_is_taken(repository, monkeypatch, kind, message):
     cfg = read_config(path, {"test_evaluator.type": kind})
     with pytest.raises(ConfigError, match=message):
         measure_errors(cfg, "none.pth")
+
+
+def test_a_config_without_a_test_set_is_refused(monkeypatch):
+    monkeypatch.setattr(errors, "_tide", lambda: None)
+    with pytest.raises(ConfigError, match="has no test set"):
+        measure_errors(Config({"test_evaluator": None}), "none.pth")
