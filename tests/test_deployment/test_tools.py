@@ -160,7 +160,8 @@ def test_a_package_runs_without_mmdet_and_without_python(repository, folder):
     image = cv2.imread(str(here / "photos" / "a.png"))
     cv2.imwrite(str(here / "a.ppm"), image)
     result = subprocess.run(
-        [program, file, file.with_suffix(".ops.so"), here / "a.ppm"],
+        [program, "detector.pt2", "detector.ops.so", "a.ppm"],
+        cwd=here,
         capture_output=True,
         text=True,
         check=False,

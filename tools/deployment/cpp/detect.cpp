@@ -9,9 +9,12 @@
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 namespace {
 
@@ -37,8 +40,10 @@ int main(int argc, char** argv) try {
   if (argc != 4) {
     throw std::runtime_error("expected: detect PACKAGE.pt2 LIBRARY.ops.so IMAGE.ppm");
   }
-  // Loading the library registers the attention operators that the package calls.
-  if (dlopen(argv[2], RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+  // Loading the library registers the attention operators that the package calls. A bare
+  // name would be searched for where the system has its libraries.
+  const std::string library = std::filesystem::absolute(argv[2]).string();
+  if (dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) {
     throw std::runtime_error(dlerror());
   }
   torch::inductor::AOTIModelPackageLoader package(argv[1]);
