@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..arguments import require_number
 
 
 @MODELS.register_module()
@@ -27,7 +27,7 @@ class LiteDINOHead(DINOHead):
 
     Args:
         *args: as ``DINOHead``.
-        reference_eps (float): the margin, from 1e-5 to below 0.5. Defaults to 1e-3.
+        reference_eps (float): the margin, from 1e-5 to 0.499. Defaults to 1e-3.
         **kwargs: as ``DINOHead``.
 
     Raises:
@@ -35,11 +35,7 @@ class LiteDINOHead(DINOHead):
     """
 
     def __init__(self, *args, reference_eps: float = 1e-3, **kwargs) -> None:
-        if not 1e-5 <= reference_eps < 0.5:
-            raise ConfigError(
-                "reference_eps must be at least 1e-5 and below 0.5, but got "
-                f"{reference_eps!r}"
-            )
+        require_number("reference_eps", reference_eps, 1e-5, 0.499)
         super().__init__(*args, **kwargs)
         self.reference_eps = reference_eps
 

@@ -15,7 +15,7 @@ from mmdet.structures import DetDataSample, OptSampleList, SampleList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from ..arguments import require_count
+from ..arguments import require_count, require_number
 from ..errors import ConfigError
 from .few_tokens import FewTokensMixin
 
@@ -75,14 +75,7 @@ class HDeformableDETR(FewTokensMixin, DeformableDETR):
             ("k_one2many", k_one2many, 1),
         ):
             require_count(name, number, least)
-        if not (
-            isinstance(lambda_one2many, int | float)
-            and 0 <= lambda_one2many < float("inf")
-        ):
-            raise ConfigError(
-                "lambda_one2many must be a finite number of at least 0, but got "
-                f"{lambda_one2many!r}"
-            )
+        require_number("lambda_one2many", lambda_one2many)
         if not (with_box_refine and as_two_stage):
             raise ConfigError(
                 "H-DETR refines boxes in two stages: with_box_refine and as_two_stage "

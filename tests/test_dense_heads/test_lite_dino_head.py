@@ -78,9 +78,9 @@ def test_soft_suppression_lowers_scores_and_removes_nothing():
     assert (results.scores < 0.5 * second).any()
 
 
-@pytest.mark.parametrize("eps", [0, 1e-6, 0.5, -1])
+@pytest.mark.parametrize("eps", [0, 1e-6, 0.5, -1, "1e-3", True])
 def test_a_margin_that_is_none_is_refused(eps):
-    with pytest.raises(ConfigError, match="reference_eps must be at least 1e-5"):
+    with pytest.raises(ConfigError, match="reference_eps must be a number from 1e-05"):
         MODELS.build({**HEAD, "reference_eps": eps})
 
 

@@ -359,6 +359,7 @@ def test_of_few_tokens_the_one_to_one_group_has_the_best(build, training):
         ("num_one2many_queries", -1),
         ("k_one2many", 0),
         ("k_one2many", "6"),
+        ("lambda_one2many", True),
         ("lambda_one2many", -0.5),
         ("lambda_one2many", float("nan")),
         ("lambda_one2many", None),
