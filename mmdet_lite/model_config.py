@@ -7,6 +7,7 @@ from mmdet.utils import ConfigType
 from mmengine.model import PretrainedInit
 from mmengine.registry import WEIGHT_INITIALIZERS
 
+from .config_parts import parts_of
 from .type_names import class_of
 
 
@@ -24,18 +25,12 @@ def without_pretrained_weights(cfg: ConfigType) -> ConfigType:
         ConfigType: the copy.
     """
     cfg = deepcopy(cfg)
-    pending = [cfg]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            if "init_cfg" in node:
-                node["init_cfg"] = _without_loading(node["init_cfg"])
-            if node.get("pretrained"):
-                # timm's backbones take a truth value, mmdet's old ones a path.
-                node["pretrained"] = False if node["pretrained"] is True else None
-            pending.extend(node.values())
-        elif isinstance(node, list | tuple):
-            pending.extend(node)
+    for _, part in parts_of(cfg):
+        if "init_cfg" in part:
+            part["init_cfg"] = _without_loading(part["init_cfg"])
+        if part.get("pretrained"):
+            # timm's backbones take a truth value, mmdet's old ones a path.
+            part["pretrained"] = False if part["pretrained"] is True else None
     return cfg
 
 

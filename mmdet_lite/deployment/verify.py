@@ -11,7 +11,6 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 
-from .module import DetectorModule
 from .runtime import Arrays, Detector, batch_of, load_detector, to_batch
 
 MAX_BOX, MAX_SCORE = 1e-2, 1e-4
@@ -85,7 +84,7 @@ def compare(expected: Arrays, actual: Arrays) -> Comparison:
 
 def verify_file(
     path: Path,
-    module: DetectorModule,
+    model: BaseModel,
     images: Sequence[np.ndarray],
     trace_shape: tuple[int, int],
     runtimes: Sequence[str | None] = (None,),
@@ -94,7 +93,7 @@ def verify_file(
 
     Args:
         path: the file.
-        module: what was exported.
+        model: as :func:`verify`.
         images: as :func:`verify`.
         trace_shape: as :func:`verify`.
         runtimes: as :func:`~.runtime.load_detector`.
@@ -105,7 +104,7 @@ def verify_file(
     for runtime in runtimes:
         detector = load_detector(path, runtime)
         name = type(detector).__name__.removesuffix("Detector")
-        for row in verify(module.model, detector, images, trace_shape):
+        for row in verify(model, detector, images, trace_shape):
             yield {"runtime": name, **row}
 
 

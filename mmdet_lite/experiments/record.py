@@ -41,8 +41,8 @@ def record_of(
         ``epochs``; ``by_epoch``, the metrics after every epoch; ``losses``, pairs of
         iteration and loss; ``seconds`` in all, ``peak_memory`` of the host in bytes,
         ``threads``, ``interruptions``; ``image_shape`` of the test images, ``gflops``,
-        ``encoder_gflops`` and
-        ``params`` at that shape; ``environment``; ``config`` as text.
+        ``encoder_gflops`` and ``params`` at that shape; ``environment``; ``config`` as
+        text.
 
     Raises:
         ConfigError: there is no evaluation with AP in the logs, or the images are not

@@ -138,8 +138,13 @@ def main() -> None:
         print(f"wrote {args.out}, {size / 1e6:.1f} MB", flush=True)
         rows = []
         if images:
-            trace_shape, runtimes = description.trace_shape, args.verify_with or [None]
-            for row in verify_file(args.out, module, images, trace_shape, runtimes):
+            for row in verify_file(
+                args.out,
+                module.model,
+                images,
+                description.trace_shape,
+                args.verify_with or [None],
+            ):
                 print_row(row)
                 rows.append(row)
     if args.json:
